@@ -15,6 +15,7 @@ from softpoint.cli.tta import decide_tta
 
 if TYPE_CHECKING:
     from softpoint.inference import Checkpoint, Predictor
+    from softpoint.inference.batch.job import Job
     from softpoint.inference.batch.sources import Boxes, Source
 
 LIBRARIES = ("softpoint.inference",)
@@ -27,62 +28,91 @@ _TABLES = (
 
 def main(cfg: DictConfig) -> None:
     """Write predictions.csv, in pixels of each image or frame, and the other files of the options."""
-    from dataclasses import fields
-
     from softpoint.images.live import is_stream
-    from softpoint.inference import load_predictor, read_checkpoint
-    from softpoint.inference.batch.job import Job, UnreadableError
-    from softpoint.inference.batch.options import PredictOptions
-    from softpoint.inference.batch.sources import ImageSource, find_sources
-    from softpoint.inference.subjects import subject_finder
-    from softpoint.labels.plane import Plane
-    from softpoint.labels.row_errors import first_few
-    from softpoint.progress import track
-    from softpoint.tracking import TrackOptions
+    from softpoint.inference import read_checkpoint
+    from softpoint.inference.batch.sources import find_sources
 
-    output, formats = Path(cfg.output), list(cfg.formats or []) if OmegaConf.is_list(cfg.formats) else [cfg.formats]
     if cfg.resume and OmegaConf.is_interpolation(cfg, "output"):
         raise ValueError("resume=true needs output=FOLDER, that of the interrupted job")
     checkpoint = read_checkpoint(cfg.ckpt, cfg.trust)
     decide_tta(cfg, checkpoint)
     if cfg.warn:
         warn_of_faults(checkpoint)
-    plain = {field.name: cfg[field.name] for field in fields(PredictOptions) if field.name in cfg}
-    parts = cfg.explain and checkpoint.net.calibration.fitted  # of a confidence that is a probability
-    if cfg.explain and not parts:
-        print("explain=true: without a calibration a confidence has no parts, so that there is no confidence.csv")
-    plain |= _acceptance(cfg, checkpoint) | _regions(cfg, checkpoint)
-    plain["track"] = TrackOptions(**cfg.tracks) if cfg.track else None
-    plain["plane"] = Plane.of(cfg.mm_per_pixel, cfg.homography) or checkpoint.plane
-    level = None if cfg.heatmap_sets is None else float(cfg.heatmap_sets)
-    predictor = load_predictor(checkpoint, cfg.device, cfg.tta, cfg.tta_unpaired, explain=parts, heatmap_sets=level)
+    options, predictor = _options(cfg, checkpoint), _predictor(cfg, checkpoint)
     if is_stream(cfg.source) and not Path(cfg.source).exists():
-        print(live(predictor, checkpoint, cfg, plain | {"ckpt": checkpoint.weights_file, "formats": tuple(formats)}))
+        print(live(predictor, checkpoint, cfg, options))
         return
-    sources = find_sources(cfg.source, output, checkpoint.channels)
-    first = sources[0]
-    source_labels = first.labels if isinstance(first, ImageSource) else None
+    sources = find_sources(cfg.source, Path(cfg.output), checkpoint.channels)
+    _run(_job(cfg, checkpoint, predictor, options, sources), sources)
+
+
+def _options(cfg: DictConfig, checkpoint: Checkpoint) -> dict[str, Any]:
+    """Return the options that do not depend on the source."""
+    from dataclasses import fields
+
+    from softpoint.inference.batch.options import PredictOptions
+    from softpoint.labels.plane import Plane
+    from softpoint.tracking import TrackOptions
+
+    options = {field.name: cfg[field.name] for field in fields(PredictOptions) if field.name in cfg}
+    options |= _acceptance(cfg, checkpoint) | _regions(cfg, checkpoint)
+    formats = list(cfg.formats or []) if OmegaConf.is_list(cfg.formats) else [cfg.formats]
+    return options | {
+        "ckpt": checkpoint.weights_file,
+        "formats": tuple(formats),
+        "scale": cfg.overlay.scale,
+        "track": TrackOptions(**cfg.tracks) if cfg.track else None,
+        "plane": Plane.of(cfg.mm_per_pixel, cfg.homography) or checkpoint.plane,
+    }
+
+
+def _predictor(cfg: DictConfig, checkpoint: Checkpoint) -> Predictor:
+    from softpoint.inference import load_predictor
+
+    explains = cfg.explain and checkpoint.net.calibration.fitted  # of a confidence that is a probability
+    if cfg.explain and not explains:
+        print("explain=true: without a calibration a confidence has no parts, so that there is no confidence.csv")
+    level = None if cfg.heatmap_sets is None else float(cfg.heatmap_sets)
+    return load_predictor(checkpoint, cfg.device, cfg.tta, cfg.tta_unpaired, explain=explains, heatmap_sets=level)
+
+
+def _job(
+    cfg: DictConfig, checkpoint: Checkpoint, predictor: Predictor, options: Mapping[str, Any], sources: Sequence[Source]
+) -> Job:
+    """Return the job of the sources, whose folder is locked; ValueError where options and sources do not fit."""
+    from softpoint.inference.batch.job import Job
+    from softpoint.inference.batch.options import PredictOptions
+    from softpoint.inference.batch.sources import ImageSource
+    from softpoint.inference.subjects import subject_finder
+    from softpoint.progress import track
+
+    output, first = Path(cfg.output), sources[0]
     file, boxes = boxes_for(checkpoint, cfg.boxes, first)
     finder = None if boxes is not None else subject_finder(checkpoint, cfg.subject_threshold, cfg.max_subjects)
     several = boxes is not None or (finder is not None and cfg.max_subjects != 1)
     check_over_time(cfg, sources, several, of_boxes=boxes is not None)
-    paths = {"ckpt": checkpoint.weights_file, "boxes": file, "formats": tuple(formats)}
-    exif = cfg.exif or orientation(checkpoint.data, file or source_labels)
+    exif = cfg.exif or orientation(checkpoint.data, file or (first.labels if isinstance(first, ImageSource) else None))
     reading = {"exif": exif, "bits": cfg.bits or checkpoint.bits, "channels": checkpoint.channels}
-    reading["scale"] = cfg.overlay.scale
-    options = PredictOptions(**plain | paths | reading)
+    job_options = PredictOptions(**{**options, **reading, "boxes": file})
     if cfg.video and all(isinstance(source, ImageSource) for source in sources):
         raise ValueError(f"video=true: there is no video in source={cfg.source}")
-    keep_sources(sources, file, output, options.images)
+    keep_sources(sources, file, output, job_options.images)
     lock_output(output)
-    job = Job(predictor, options, output, boxes, finder, track)
+    return Job(predictor, job_options, output, boxes, finder, track)
+
+
+def _run(job: Job, sources: Sequence[Source]) -> None:
+    """Predict the sources, one after another; ValueError that lists those of which nothing can be read."""
+    from softpoint.inference.batch.job import UnreadableError
+    from softpoint.labels.row_errors import first_few
+
     unreadable = []
     for source in sources:
         try:
             print(job.run(source))
         except UnreadableError as error:
             unreadable.append(str(error))
-            if len(sources) == 1 or cfg.on_error == "error":
+            if len(sources) == 1 or job.options.on_error == "error":
                 raise
     if unreadable:
         raise ValueError(f"{len(unreadable)} of {len(sources)} sources cannot be predicted{first_few(unreadable)}")
@@ -154,7 +184,7 @@ def keep_sources(sources: Sequence[Source], boxes: Path | None, output: Path, im
                 )
 
 
-def live(predictor: Predictor, checkpoint: Checkpoint, cfg: DictConfig, plain: Mapping[str, Any]) -> str:
+def live(predictor: Predictor, checkpoint: Checkpoint, cfg: DictConfig, options: Mapping[str, Any]) -> str:
     """Predict a camera or a stream and return one line of what was written; ValueError for options that need files."""
     from softpoint.images.channels import are_bands
     from softpoint.images.live import Stream
@@ -164,7 +194,7 @@ def live(predictor: Predictor, checkpoint: Checkpoint, cfg: DictConfig, plain: M
     from softpoint.inference.subjects import subject_finder
     from softpoint.progress import track
 
-    given = {"formats": plain["formats"], "boxes": cfg.boxes, "explain": cfg.explain, "resume": cfg.resume}
+    given = {"formats": options["formats"], "boxes": cfg.boxes, "explain": cfg.explain, "resume": cfg.resume}
     given["heatmap_sets"] = cfg.heatmap_sets is not None
     given |= {"smoothing": cfg.smoothing not in (None, "none"), "track": cfg.track}
     if unfit := [name for name, value in given.items() if value]:
@@ -178,8 +208,8 @@ def live(predictor: Predictor, checkpoint: Checkpoint, cfg: DictConfig, plain: M
     if checkpoint.crops and finder is None:
         print("this network was trained on crops of single subjects: it sees whole frames")
     lock_output(Path(cfg.output))
-    options = PredictOptions(**{**plain, "boxes": None, "exif": "ignore", "scale": cfg.overlay.scale})
-    return predict_stream(predictor, Stream(cfg.source), options, Path(cfg.output), cfg.window, track, finder)
+    of_stream = PredictOptions(**{**options, "boxes": None, "exif": "ignore"})
+    return predict_stream(predictor, Stream(cfg.source), of_stream, Path(cfg.output), cfg.window, track, finder)
 
 
 def boxes_for(checkpoint: Checkpoint, path: str | None, source: Source) -> tuple[Path | None, Boxes | None]:
