@@ -325,6 +325,7 @@ def test_training_alone_shows_composites_and_only_of_its_own_images(tmp_path: Pa
         one, other = data.dataset(split, unrounded), plain.dataset(split, unrounded)
         assert all(np.array_equal(one[i]["image"], other[i]["image"]) for i in range(len(one)))
     if mode == "multi":
+        assert "one subject" in plain.several_note and not data.several_note
         scenes = data.scene_samples("train")
         assert max(len(scenes.sample(0, i)["boxes"]) for i in range(len(scenes))) > 1
         for split, augmented in (("train", False), ("val", True)):

@@ -259,7 +259,7 @@ class LabeledData(KeypointData):
         """A line for subjects to find of which there is never more than one, or that are of several kinds; or ""."""
         if not self.scenes:
             return ""
-        if len(set(self.labels.paths)) == len(self.labels) == len(self.loaded.crops):
+        if not self.composite and len(set(self.labels.paths)) == len(self.labels) == len(self.loaded.crops):
             return "every image shows one subject: data.mode=image is simpler, and needs no finder\n"
         if len(kinds := self.labels.categories) > 1:
             return f"{', '.join(kinds)} are found as one kind; data.categories=[NAME] finds one of them alone\n"
