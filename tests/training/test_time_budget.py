@@ -62,6 +62,23 @@ def timed(folder: Path, *more: str) -> list[str]:
     return [*words, "data.test=0.2", "minutes=60", "trainer.max_steps=2", *more]
 
 
+def test_the_finder_of_several_subjects_is_measured_with_its_whole_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[dict[str, Any]] = []
+    seconds = time_budget.step_seconds
+
+    def counted(step: Any, batch: dict[str, Any]) -> float:
+        steps.append(batch)
+        return seconds(step, batch, times=1)
+
+    monkeypatch.setattr(time_budget, "step_seconds", counted)
+    words = timed(tmp_path / "data", "data.mode=multi", "data.finding_pixels=1024")
+    module, data, _ = built(composed("train", words, tmp_path / "a"))
+    assert module.net.finder is not None and module.decisions.budget is not None
+    assert [tuple(batch["scene"]["image"].shape[-2:]) for batch in steps] == [data.finding_size] * 2
+
+
 def test_the_network_is_measured_without_a_trace(tmp_path: Path) -> None:
     """A run that sized its input has the weights of one to which the same size was given."""
     module, data, _ = built(composed("train", timed(tmp_path / "data"), tmp_path / "a"))

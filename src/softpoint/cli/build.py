@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from softpoint.cli.decisions import Decisions
+from softpoint.cli.decisions import Decisions, of_several
 from softpoint.cli.overrides import override_value, whole_number
 from softpoint.cli.shell import inspect_command
 from softpoint.cli.trainer import make_trainer
@@ -55,18 +55,16 @@ def build(
     with _refused_labels_explained():
         if trainer.local_rank == 0:  # others that come first wait for the files they share, by locks
             data.prepare_data()
-        decisions.input(make_module.keywords, data, trainer)
+        make_net = partial(make_module.keywords["net"], **_parts_of_several(cfg, data))
+        decisions.input({**make_module.keywords, "net": make_net}, data, trainer)
         data.setup("fit")
         decisions.mirroring(data)
     check_batches(trainer, data)
     if not data.batches("val"):
         leave_out_validation(trainer)
     settled = decisions.settled(data)
-    parts: dict[str, Any] = {}
-    if "finder" in settled["model"]:
-        cfg.model.update(settled["model"])
-        parts = {part: instantiate(cfg.model[part]) for part in ("finder", "mark")}
-    make_module.keywords["net"] = partial(make_module.keywords["net"], **settled["model"] | parts)
+    several = _parts_of_several(cfg, data)
+    make_module.keywords["net"] = partial(make_module.keywords["net"], **settled["model"] | several)
     module = make_module(skeleton=data.skeleton, learn_visibility=data.has_hidden_points)
     module.decisions = decisions
     if "visibility" in cfg.head:
@@ -87,6 +85,16 @@ def _check_parts(cfg: DictConfig) -> None:
                 raise ValueError(
                     f"{group}.{name}={value} is no {kind}, which has a _target_; drop it with '~{group}.{name}'"
                 )
+
+
+def _parts_of_several(cfg: DictConfig, data: Any) -> dict[str, Any]:
+    """Return the parts that a network has for several subjects alone; none where the data has no scenes of them."""
+    from hydra.utils import instantiate
+
+    if not data.scenes or "finder" not in cfg.model:
+        return {}
+    cfg.model.update(parts := of_several(cfg.finder))
+    return {part: instantiate(cfg.model[part]) for part in parts}
 
 
 def _prepare_trainer(trainer: Any) -> None:

@@ -64,7 +64,7 @@ class Decisions:
             if "pixels" in data.undecided:
                 self._note("the input keeps one size, because compile=true compiles the network for one")
         net = partial(parts["net"], in_channels=data.channels)
-        self.budget = fit_to_minutes(data, net, parts["loss"], parts["optimizer"], trainer)
+        self.budget = fit_to_minutes(data, net, parts["loss"], parts["optimizer"], trainer, parts.get("finder_loss"))
         if self.budget:
             self._note(self.budget.line(data.sizes or [data.size]))
 
@@ -94,7 +94,7 @@ class Decisions:
         chosen = {key: getattr(data, key) for key in _OF_DATA if self.config.data.get(key) == AUTO}
         model = _input_of(self.config.model, data)
         if data.scenes and "finder" in self.config.model:
-            model |= _of_several(self.config.finder)
+            model |= of_several(self.config.finder)
         settled: dict[str, Any] = {"model": model, "data": data.read_settings | chosen}
         if self.config.get("augment") and self.config.augment.get("flip") == AUTO:
             settled["augment"] = {"flip": data.augment.flip}
@@ -108,7 +108,7 @@ class Decisions:
         self.notes += [line] if line else []
 
 
-def _of_several(finder: DictConfig) -> dict[str, Any]:
+def of_several(finder: DictConfig) -> dict[str, Any]:
     """Return the config of the parts that a network of several subjects has beside those of others."""
     parts = {"decoder": "${decoder}", "backbone": None if finder.share else "${backbone}"}
     mark = {"_target_": "softpoint.layers.SubjectMark", "_partial_": True} if finder.mark else None

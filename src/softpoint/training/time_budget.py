@@ -10,13 +10,15 @@ from statistics import median
 from typing import Any, NamedTuple
 
 import torch
+from pytorch_lightning.utilities import move_data_to_device
 
 from softpoint.data.crops import PIXELS
 from softpoint.data.loaders import BATCH_SIZE
 from softpoint.training.callbacks import minutes_of
+from softpoint.training.finder_loss import FinderLoss
 from softpoint.training.growth import growth_of
 from softpoint.training.loss import KeypointLoss
-from softpoint.training.step_time import random_batch, step_seconds, training_step
+from softpoint.training.step_time import random_batch, random_scenes, step_seconds, training_step
 
 # Steps that a run of a 128 x 128 input should have before a larger one is worth its time; a larger one needs more, in
 # proportion to its side. By benchmarks/budget.py and the minutes of training in docs/results.md.
@@ -110,16 +112,22 @@ def choose(minutes: float, speed: Speed, pixels: int | None = None, batch_size: 
 
 
 def fit_to_minutes(
-    data: Any, make_net: Callable[..., Any], loss: KeypointLoss, optimizer: Callable[..., Any], trainer: Any
+    data: Any,
+    make_net: Callable[..., Any],
+    loss: KeypointLoss,
+    optimizer: Callable[..., Any],
+    trainer: Any,
+    finder_loss: FinderLoss | None = None,
 ) -> Choice | None:
     """Choose what the settings of `data` leave open to a run of minutes, and return the choice; None for nothing.
 
-    Several processes keep the usual values: they would measure different speeds.
+    `finder_loss` is of a network that finds subjects in whole images of `data`, which take their time too. Several
+    processes keep the usual values: they would measure different speeds.
     """
     minutes = minutes_of(trainer)
     if minutes is None or trainer.world_size > 1 or not data.undecided:
         return None
-    speed = measure(data, make_net, loss, optimizer, trainer)
+    speed = measure(data, make_net, loss, optimizer, trainer, finder_loss)
     sized, batched = "pixels" not in data.undecided, "batch_size" not in data.undecided
     shown = math.prod(data.size) if sized else None
     choice = choose(minutes, speed, shown, data.batch_size if batched else None)
@@ -131,17 +139,24 @@ def fit_to_minutes(
 
 
 def measure(
-    data: Any, make_net: Callable[..., Any], loss: KeypointLoss, optimizer: Callable[..., Any], trainer: Any
+    data: Any,
+    make_net: Callable[..., Any],
+    loss: KeypointLoss,
+    optimizer: Callable[..., Any],
+    trainer: Any,
+    finder_loss: FinderLoss | None = None,
 ) -> Speed:
     """Return the speed of copies of the network and the loss on the device of the trainer; no random state changes."""
     device, count = trainer.strategy.root_device, len(data.skeleton)
     with torch.random.fork_rng(), trainer.precision_plugin.forward_context():
         net = copy.deepcopy(make_net)(num_keypoints=count).to(device)
-        step = training_step(net, copy.deepcopy(loss).to(device), optimizer(net.parameters()))
+        step = training_step(net, copy.deepcopy(loss).to(device), optimizer(net.parameters()), finder_loss)
+        whole = random_scenes(data.finding_size, BATCH_SIZE, data.channels) if data.finding_size else None
         seconds = []
         for side in _MEASURED:
-            images = random_batch((side, side), BATCH_SIZE, count, data.channels)
-            seconds.append(step_seconds(step, {key: value.to(device) for key, value in images.items()}))
+            batch: dict[str, Any] = {**random_batch((side, side), BATCH_SIZE, count, data.channels)}
+            batch |= {"scene": whole} if whole else {}
+            seconds.append(step_seconds(step, move_data_to_device(batch, device)))
     workers = data.loader.workers
     pixels = (_MEASURED[0] ** 2, _MEASURED[1] ** 2)
     return Speed(pixels, (seconds[0], seconds[1]), loading_seconds(data) / max(1, workers), workers > 0)
