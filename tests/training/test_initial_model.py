@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 import torch
+from torch.testing import assert_close
 
 from softpoint.inference.checkpoint_content import Content
 from softpoint.labels.skeleton import Skeleton
+from softpoint.layers import SubjectMark
 from softpoint.models import (
     ChannelSoftmaxHead,
     FusionDecoder,
@@ -22,6 +24,7 @@ from softpoint.models import (
 )
 from softpoint.models.backbones import Small
 from softpoint.models.backbones.weights import read_weights
+from softpoint.models.finder import Finder
 from softpoint.training.initial_model import (
     Transfer,
     _inherit,
@@ -144,6 +147,59 @@ def test_held_out_images_that_the_model_knows_are_counted() -> None:
     assert earlier_images(content, sources) == ["1.png", "2.png"]
     last = content._replace(splits={"train": ["3.png"], "earlier": earlier_images(content, sources)})
     assert known_held_out(last, sources) == {"1.png"} and earlier_images(last, sources) == ["1.png", "2.png"]
+
+
+def finding_net(share: bool = False, several: bool = True, seed: int = 0) -> KeypointNet:
+    torch.manual_seed(seed)
+    decoder = partial(FusionDecoder, channels=8)
+    finder = partial(Finder, decoder=decoder, backbone=None if share else partial(Small, 8))
+    parts: dict[str, Any] = {"finder": finder, "mark": SubjectMark} if several else {}
+    net = KeypointNet(2, Small(8), decoder, SoftArgmaxHead, **parts)
+    with torch.no_grad():
+        for value in net.state_dict().values():
+            if value.is_floating_point():
+                value.uniform_(0.5, 1.5)
+    return net.eval()
+
+
+def taken_over(model: KeypointNet, net: KeypointNet, **config: dict[str, Any]) -> Transfer:
+    place, names = Path("run/checkpoints/best.ckpt"), ("nose", "tail")
+    content = Content(
+        model.state_dict(), Skeleton(names), (64, 64), None, {"model": config["before"]}, place, {}, {}, {}
+    )
+    return start_from(content, net, names, config["now"], lambda num_keypoints: make_net(num_keypoints))
+
+
+def test_finder_and_mark_of_several_subjects_are_taken_over() -> None:
+    model, net = finding_net(seed=0), finding_net(seed=1)
+    settings = {"finder": {"decoder": {"stride": 4}}}
+    transfer, image, center = (
+        taken_over(model, net, before=settings, now=settings),
+        torch.rand(1, 3, 64, 64),
+        [[9.0, 9]],
+    )
+    with torch.no_grad():
+        assert_close(net.find(image), model.find(image))
+        old, new = (each(image, center=torch.tensor(center))["keypoints"] for each in (model, net))
+    assert (
+        torch.equal(old, new) and transfer.copied == transfer.tensors and {"finder", "mark"} <= transfer.copied.keys()
+    )
+    assert not torch.equal(net.get_buffer("finder.calibration"), model.get_buffer("finder.calibration"))
+
+
+@pytest.mark.parametrize(("before", "share"), [("crops", True), ("own", True), ("shared", False)])
+def test_a_backbone_that_reads_and_finds_is_that_of_one_that_reads(before: str, share: bool) -> None:
+    """Its normalizations have other names, one for each stage."""
+    model = finding_net(share=before == "shared", several=before != "crops", seed=0)
+    net = finding_net(share=share, seed=1)
+    transfer, image = (
+        taken_over(model, net, before={}, now={"finder": {"decoder": {"stride": 4}}}),
+        torch.rand(1, 3, 64, 64),
+    )
+    assert transfer.copied["backbone"] == transfer.tensors["backbone"]
+    with torch.no_grad():
+        assert_close(net.backbone(image), model.backbone(image))
+    assert transfer.differences == ["the model had finder=False, not True"]
 
 
 def test_a_place_without_a_model_and_a_checkpoint_as_weights_of_a_backbone_are_refused(tmp_path: Path) -> None:

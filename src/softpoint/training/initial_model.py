@@ -21,8 +21,10 @@ from softpoint.tables import NumberTable
 from softpoint.training.checkpoint_io import BEST, LAST, find_in_run
 from softpoint.training.resume import changed_settings
 
-# Parts of a network, in the order of the table; the calibration is fitted anew.
-PARTS = ("backbone", "decoder", "attention", "head")
+# Parts of a network, in the order of the table; calibrations are fitted anew.
+OF_SEVERAL = ("mark", "finder")  # subjects, which other networks lack
+PARTS = ("backbone", "decoder", "attention", "head", *OF_SEVERAL)
+_ANEW = "finder.calibration"
 
 
 class Transfer(NamedTuple):
@@ -88,12 +90,15 @@ def start_from(
     with `num_keypoints` to learn which weights have such rows, and `config` is that of the new network. Raises
     ValueError where nothing of the backbone fits.
     """
-    state = {name: value for name, value in net.state_dict().items() if name.partition(".")[0] in PARTS}
+    parts = net.state_dict().items()
+    state = {name: value for name, value in parts if name.partition(".")[0] in PARTS and name != _ANEW}
     rows = _rows_per_keypoint(net, state, len(names), make_net)
     copied, convolution = {}, first_convolution(net.backbone)  # type: ignore[arg-type]
     first = convolution and f"backbone.{convolution[0]}.weight"
-    for name in state.keys() & content.weights.keys():
-        old = content.weights[name]
+    for name in state:
+        if (old_name := _name_in(content.weights, name)) is None:
+            continue
+        old = content.weights[old_name]
         if name == first and old.dim() == 4 and old.shape[1] != state[name].shape[1]:
             old = fit_channels(old, state[name].shape[1])
         fitted = _fitted(state[name], old, rows[name], names, content.skeleton.names)
@@ -106,7 +111,7 @@ def start_from(
         counts,
         {part: tensors[part] for part in counts},
         *_compared(names, content.skeleton.names if any(rows[name] for name in copied) else ()),
-        changed_settings(architecture(content.config["model"]), architecture(config)),
+        _changes(architecture(content.config["model"]), architecture(config)),
     )
     if not counts.get("backbone"):
         listed = "; ".join(transfer.differences) or "its tensors have other names"
@@ -117,6 +122,28 @@ def start_from(
     net.load_state_dict(copied, strict=False)
     _inherit(net.backbone, content)
     return transfer
+
+
+def _name_in(weights: Mapping[str, Tensor], name: str) -> str | None:
+    """Return the name of a weight in a model whose normalizations may be of one stage, or one for each of two.
+
+    >>> _name_in({"a.weight": torch.zeros(1)}, "a.second.weight"), _name_in({"a.first.bias": torch.zeros(1)}, "a.bias")
+    ('a.weight', 'a.first.bias')
+    """
+    path, _, leaf = name.rpartition(".")
+    of_one = f"{path.removesuffix('.first').removesuffix('.second')}.{leaf}"
+    return next((found for found in (name, of_one, f"{path}.first.{leaf}") if found in weights), None)
+
+
+def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Return the settings of networks that differ; a part of several subjects that one of them lacks is one.
+
+    >>> _changes({"head": {"window": 7}}, {"head": {"window": 7}, "finder": {"decoder": {"stride": 4}}})
+    {'finder': (False, True)}
+    """
+    lacking = [part for part in OF_SEVERAL if bool(before.get(part)) != bool(now.get(part))]
+    one, other = ({key: value for key, value in each.items() if key not in lacking} for each in (before, now))
+    return {part: (bool(before.get(part)), bool(now.get(part))) for part in lacking} | changed_settings(one, other)
 
 
 def _count(state: Mapping[str, Tensor]) -> dict[str, int]:
