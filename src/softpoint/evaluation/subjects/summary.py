@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -75,25 +75,21 @@ def measure_subjects(
     if not len(results):
         raise ValueError("there is nothing to evaluate: the split has no image")
     check_limits(threshold, level, distance, overlap)
-    sigmas = subject_sigmas(results, oks_sigmas)
-    resamples = Resamples.of(results, draws, seed)
-    outcomes = {
-        "oks": match_subjects(results, by_oks(sigmas, level)),
-        "distance": match_subjects(results, by_distance(distance)),
-    }
-    first, crowded = outcomes["oks"], crowded_subjects(results, overlap)
-    skipped = resamples.without_intervals()
-    precision = _average_precision(results, sigmas, resamples, first, skipped)
-    measured = {rule: _measures(results, outcomes[rule], threshold, crowded, resamples) for rule in RULES}
-    score = _score(results, first, resamples)
-    named = {*precision, *(["score_ece"] if score else [])}
-    named |= {
-        name for parts in measured.values() for part in ("overall", "isolated", "crowded") for name in parts[part]
+    sigmas, resamples = subject_sigmas(results, oks_sigmas), Resamples.of(results, draws, seed)
+    rules = {"oks": by_oks(sigmas, level), "distance": by_distance(distance)}
+    outcomes = {name: match_subjects(results, rule) for name, rule in rules.items()}
+    matched, crowded, skipped = outcomes["oks"], crowded_subjects(results, overlap), resamples.without_intervals()
+    measured = {
+        "average_precision": _average_precision(results, sigmas, resamples, matched, skipped),
+        **{name: _measures(results, own, threshold, crowded, resamples) for name, own in outcomes.items()},
+        "distances": _within_distances(results, {*_DISTANCES, distance}, threshold),
+        "counts": _counts(results, matched, threshold),
+        "score": _score(results, matched, resamples),
     }
     return {
         "images": len(results),
-        "subjects": int(first.measured.sum()),
-        "crowded": int((crowded & first.measured).sum()),
+        "subjects": int(matched.measured.sum()),
+        "crowded": int((crowded & matched.measured).sum()),
         "found": int((results.found.score >= threshold).sum()),
         "threshold": threshold,
         "oks_level": level,
@@ -101,17 +97,10 @@ def measure_subjects(
         "overlap": overlap,
         "oks_sigmas": sigmas.tolist(),
         "resampled": resamples.to_dict(),
-        "average_precision": precision,
         **measured,
-        "distances": [
-            {"within": limit, **_at_threshold(results, match_subjects(results, by_distance(limit)), threshold)}
-            for limit in sorted({*_DISTANCES, distance})
-        ],
-        "counts": _counts(results, first, threshold),
-        "score": score,
-        "notes": [resamples.describe(), *_notes(results, first, oks_sigmas is None, sigmas)],
+        "notes": [resamples.describe(), *_notes(results, matched, oks_sigmas is None, sigmas)],
         "skipped": skipped,
-        "definitions": describe(named),
+        "definitions": describe(_names(measured)),
     }
 
 
@@ -178,6 +167,13 @@ def _average_precision(
     }
 
 
+def _names(measured: Mapping[str, Any]) -> set[str]:
+    """The names of what was measured of all subjects and of parts of them."""
+    parts = [measured[rule][part] for rule in RULES for part in ("overall", "isolated", "crowded")]
+    score = ["score_ece"] * bool(measured["score"])
+    return {*measured["average_precision"], *score, *(name for part in parts for name in part)}
+
+
 def _measures(
     results: SubjectResults, outcomes: Outcomes, threshold: float, crowded: np.ndarray, resamples: Resamples
 ) -> dict[str, Any]:
@@ -218,6 +214,14 @@ def _at_threshold(results: SubjectResults, outcomes: Outcomes, threshold: float)
     if subjects := int(outcomes.measured.sum()):
         point["recall"] = int(outcomes.seen(kept).sum()) / subjects
     return point
+
+
+def _within_distances(results: SubjectResults, limits: Iterable[float], threshold: float) -> list[dict[str, float]]:
+    """Precision, recall and false finds an image where subjects match within each of the distances."""
+    return [
+        {"within": limit, **_at_threshold(results, match_subjects(results, by_distance(limit)), threshold)}
+        for limit in sorted(limits)
+    ]
 
 
 def _counts(results: SubjectResults, outcomes: Outcomes, threshold: float) -> list[dict[str, int]]:
