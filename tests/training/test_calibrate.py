@@ -24,7 +24,8 @@ from softpoint.metrics import expected_calibration_error
 from softpoint.models import FusionDecoder, KeypointNet, Small, SoftArgmaxHead
 from softpoint.training import Calibrate
 from softpoint.training.best import best_checkpoint
-from softpoint.training.calibrate import Fit, flip_change, measure, new_rows, shifts
+from softpoint.training.calibrate import Fit, new_rows
+from softpoint.training.calibration_errors import flip_change, measure, shifts
 from softpoint.training.calibration_fit import CENTRAL_LEAD, COVARIANCE_SCALE, LEVEL, SLOPE, Measured, fit_calibration
 from softpoint.training.processes import on_first_process
 

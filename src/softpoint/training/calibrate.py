@@ -3,40 +3,34 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from lightning_fabric.utilities import move_data_to_device
 from pytorch_lightning.callbacks import Callback
-from torch import Tensor
-from torch.nn import functional as F
 from torch.utils.data import Subset
 
 from softpoint.data.dataset import KeypointDataset, input_pixel
 from softpoint.data.loaders import collate
 from softpoint.data.sources import Source
 from softpoint.data.watched_loader import WatchedLoader
-from softpoint.evaluation.bootstrap import count_units, find_units, ratio_interval
-from softpoint.functional import image_to_grid, pixel_length, spatial_softmax, tail_mass_at
+from softpoint.evaluation.bootstrap import count_units, find_units
 from softpoint.inference.compatibility import upgrade
-from softpoint.inference.flip_tta import FlipAverage
 from softpoint.inference.predictor import BATCH_SIZE
 from softpoint.inference.regions import check_map
 from softpoint.inference.safe_load import read_torch_file
 from softpoint.labels.partition import evenly_spaced
-from softpoint.labels.schema import ABSENT
-from softpoint.labels.skeleton import Skeleton
-from softpoint.layers.calibration import FEW_UNITS, REGION_LEVELS, Evidence, evidence
+from softpoint.layers.calibration import FEW_UNITS, REGION_LEVELS
 from softpoint.metrics.calibration import FRACTION
 from softpoint.metrics.conformal import needed_units
 from softpoint.models import KeypointNet, Network
 from softpoint.training.best import best_checkpoint
-from softpoint.training.calibration_fit import Measured, fit_calibration
+from softpoint.training.calibration_errors import flip_change, measure
+from softpoint.training.calibration_fit import fit_calibration
 from softpoint.training.checkpoint_io import replace_checkpoint
 from softpoint.training.finder_fit import calibrate_finder
 from softpoint.training.processes import on_first_process
@@ -208,29 +202,6 @@ def _image_of(source: Source, index: int) -> str:
     return str(index if places is None else places[index][0])
 
 
-@torch.no_grad()
-def flip_change(
-    net: Network, batches: Iterable[Batch], skeleton: Skeleton, unit: np.ndarray
-) -> tuple[float, float] | None:
-    """Return the 95 % interval of the change of the mean error, in original px, by averaging with the mirror image.
-
-    `unit` (N,) is the independent unit of each sample; None for a single one, and where no point is labeled.
-    """
-    mirrored, changes, points = FlipAverage(net, skeleton.flip_index), [], []
-    for batch in batches:
-        labeled = batch["visibility"] > 0
-        plain, mean = (
-            (prediction["keypoints"].float() - batch["keypoints"]).norm(dim=-1)
-            for prediction in mirrored.alone_and_averaged(batch["image"])
-        )
-        change = torch.where(labeled, mean - plain, 0).sum(1) * pixel_length(batch["matrix"])
-        changes.append(change.double().cpu().numpy())
-        points.append(labeled.sum(1).cpu().numpy())
-    if unit.max() < 1 or not np.concatenate(points).any():
-        return None
-    return ratio_interval(np.concatenate(changes), np.concatenate(points), unit)
-
-
 def new_rows(groups: Mapping[str, Sequence[str]]) -> list[int] | None:
     """Return the validation samples of groups that are not trained on; None where those of all count.
 
@@ -267,53 +238,6 @@ def write_calibration(path: Path, stored: dict[str, Any], net: Network, facts: M
         stored["state_dict"][name] = value.cpu()
     stored["record"] = {**stored.get("record", {}), **facts}
     replace_checkpoint(path, stored)
-
-
-@torch.no_grad()
-def measure(
-    net: Network, batches: Iterator[Batch], fraction: float, heatmap_sets: bool = False
-) -> tuple[Measured, Tensor, Evidence] | None:
-    """Return the errors of `net`, the radius that is `fraction` of the typical scale, and evidence of absent points.
-
-    Absent points are those labeled so, and labeled points in images shifted so far that they are outside. All values
-    are on the CPU. With `heatmap_sets` the errors have tails. None where no point is labeled.
-    """
-    stride, rows, absent = net.head.stride, [], []
-    for batch in batches:
-        prediction, mask = net(batch["image"]), batch["visibility"] > 0
-        truth = batch["keypoints"]
-        observed = evidence(prediction, stride)
-        error, length = prediction["keypoints"].float() - truth, batch["scale"] / pixel_length(batch["matrix"])
-        heatmap = spatial_softmax(prediction["logits"].float())
-        tail = tail_mass_at(heatmap, image_to_grid(truth, stride)) if heatmap_sets else torch.zeros_like(error[..., 0])
-        rows.append((*observed, tail, error, mask, length))
-        absent.append([value[batch["visibility"] == ABSENT] for value in observed])
-        for shifted, outside in shifts(batch["image"], truth, stride):
-            absent.append([value[outside & mask] for value in evidence(net(shifted), stride)])
-    *columns, tail, error, mask, length = (torch.cat(column).cpu() for column in zip(*rows, strict=True))
-    if not mask.any():
-        return None
-    hit = error.norm(dim=-1) <= fraction * length[:, None]
-    radius = fraction * length[mask.any(1)].median()
-    joined = Evidence(*(torch.cat(column).cpu() for column in zip(*absent, strict=True)))
-    return Measured(Evidence(*columns), error, mask, hit, tail if heatmap_sets else None), radius, joined
-
-
-def shifts(image: Tensor, keypoints: Tensor, margin: float) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield the images (B, 3, H, W) shifted by half of their size to each side, and the points (B, K) then outside.
-
-    A point is outside if it is more than `margin` pixels beyond the border.
-
-    >>> image, points = torch.ones(1, 3, 8, 8), torch.tensor([[[1.0, 4.0], [6.0, 4.0]]])
-    >>> [outside[0].tolist() for _, outside in shifts(image, points, 1.0)]
-    [[True, False], [False, True], [False, False], [False, False]]
-    """
-    height, width = image.shape[-2:]
-    for dx, dy in ((-(width // 2), 0), (width // 2, 0), (0, -(height // 2)), (0, height // 2)):
-        points = keypoints + keypoints.new_tensor([dx, dy])
-        beyond = torch.maximum(-0.5 - points, points - points.new_tensor([width - 0.5, height - 0.5])).amax(-1)
-        # Padding by a negative number cuts.
-        yield F.pad(image, (dx, -dx, dy, -dy)), beyond > margin
 
 
 def confidence_fraction(trainer: Any) -> float:
