@@ -89,12 +89,12 @@ class SubjectPredictor:
         inputs = (self.predictor.preprocess(image, box) for box in finds.boxes)
         predictions = list(self.predictor.predict(inputs, max(1, len(finds.boxes))))
         kept = distinct_poses(predictions, finds.boxes)
-        return found_subjects(
+        return stacked_subjects(
             [predictions[i] for i in kept], finds.boxes[kept], finds.score[kept], self.predictor.empty()
         )
 
 
-def found_subjects(
+def stacked_subjects(
     predictions: Sequence[Mapping[str, np.ndarray]], boxes: np.ndarray, score: np.ndarray, empty: Mapping[str, Any]
 ) -> FoundSubjects:
     """Return the subjects of one image; `empty` is a prediction whose shapes tell those of none."""

@@ -31,7 +31,7 @@ from softpoint.metrics.columns import COLUMNS
 from softpoint.progress import track
 from softpoint.tables import NumberTable, console
 from softpoint.training.calibrate import confidence_fraction
-from softpoint.training.finder_fit import finding
+from softpoint.training.finder_fit import subject_predictor
 from softpoint.training.processes import gather_objects, on_first_process
 
 # Numbers of all resamples together that are computed in about a second.
@@ -135,9 +135,9 @@ class FinalTest(Callback):
 def find_in_test(data: Any, module: Any, eval_set: EvaluationSet, places: Sequence[int]) -> SubjectResults:
     """Return what a network finds in the whole images of a set that are at these places."""
     assert eval_set.scenes is not None
-    predictor, finder = finding(module, data, LEAST_SCORE)
+    subjects = subject_predictor(module, data, LEAST_SCORE)
     return find_subjects(
-        partial(predict_subjects, predictor, finder, batch_size=data.batch_size),
+        partial(predict_subjects, subjects.predictor, subjects.finder, batch_size=data.batch_size),
         module.skeleton,
         SceneRows(eval_set.scenes, places),
         [eval_set.scene_images[i] for i in places],

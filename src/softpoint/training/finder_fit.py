@@ -17,7 +17,7 @@ from softpoint.data.scene_samples import SceneSamples
 from softpoint.data.watched_loader import WatchedLoader
 from softpoint.inference.finding import find, in_regions, matched_finds
 from softpoint.inference.predictor import Predictor
-from softpoint.inference.subjects import SubjectFinder
+from softpoint.inference.subjects import SubjectFinder, SubjectPredictor
 from softpoint.labels.partition import evenly_spaced
 from softpoint.models import KeypointNet
 
@@ -58,11 +58,11 @@ class FinderRates(NamedTuple):
         }
 
 
-def finding(module: Any, data: Any, threshold: float = 0.5) -> tuple[Predictor, SubjectFinder]:
-    """Return what reads and what finds subjects by the network of a module in training, in the inputs of its data."""
+def subject_predictor(module: Any, data: Any, threshold: float = 0.5) -> SubjectPredictor:
+    """Return what finds and reads subjects by the network of a module in training, in the inputs of its data."""
     height, width = data.size
     predictor = Predictor(module.net, module.skeleton, (height, width), module.device, data.crops)
-    return predictor, SubjectFinder(module.net, data.finding_size, threshold)
+    return SubjectPredictor(predictor, SubjectFinder(module.net, data.finding_size, threshold))
 
 
 def find_errors(net: KeypointNet, samples: SceneSamples, indices: Sequence[int]) -> FinderErrors:

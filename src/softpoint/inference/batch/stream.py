@@ -14,7 +14,7 @@ import numpy as np
 from softpoint.images.costs import MAX_PIXELS
 from softpoint.images.video import Video
 from softpoint.inference.predictor import NetworkInput, Predictor
-from softpoint.inference.subjects import SubjectFinder, distinct_poses, found_subjects
+from softpoint.inference.subjects import SubjectFinder, distinct_poses, stacked_subjects
 from softpoint.types import FoundSubjects
 
 PredictedArrays = dict[str, np.ndarray]
@@ -87,7 +87,7 @@ def predict_subjects(
     empty = predictor.empty()
     for item, predictions in predict_items(predictor, items, batch_size, finder=finder):
         assert item.boxes is not None and item.scores is not None
-        yield found_subjects(predictions, item.boxes, item.scores, empty)
+        yield stacked_subjects(predictions, item.boxes, item.scores, empty)
 
 
 def _distinct(item: Item, predictions: list[PredictedArrays]) -> tuple[Item, list[PredictedArrays]]:

@@ -23,7 +23,7 @@ from softpoint.inference.export.parity import (
     ComparisonImage,
     Difference,
     measure_difference,
-    measure_subjects,
+    measure_subject_difference,
     random_images,
 )
 from softpoint.inference.export.quantize import quantize
@@ -195,7 +195,7 @@ def _compare_subjects(
         finder = subject_finder(checkpoint, threshold, subjects.most)
         assert finder is not None and isinstance(exported, Model)
         found = partial(exported, threshold=threshold)
-        differences.append(measure_subjects(SubjectPredictor(predictor, finder), found, part))
+        differences.append(measure_subject_difference(SubjectPredictor(predictor, finder), found, part))
     return differences
 
 

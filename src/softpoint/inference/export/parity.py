@@ -74,7 +74,9 @@ def measure_difference(predictor: Predictor, exported: Predict, images: Sequence
     return Difference(len(images), float(np.mean(differences)), float(np.max(differences)), epe, other)
 
 
-def measure_subjects(predictor: SubjectPredictor, exported: Predict, images: Sequence[ComparisonImage]) -> Difference:
+def measure_subject_difference(
+    predictor: SubjectPredictor, exported: Predict, images: Sequence[ComparisonImage]
+) -> Difference:
     """Return the difference of the subjects found in `images`; ValueError for outputs of the file that are not finite.
 
     Each is compared with the one whose box is its own. One that the other did not find is a difference, unless its

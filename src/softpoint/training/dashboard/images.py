@@ -10,11 +10,10 @@ import numpy as np
 from softpoint.evaluation.plots import pck_figure
 from softpoint.evaluation.reliability_plots import reliability_figure
 from softpoint.evaluation.results import Results
-from softpoint.inference.subjects import SubjectPredictor
 from softpoint.labels.partition import evenly_spaced
 from softpoint.labels.skeleton import Skeleton
 from softpoint.training.dashboard.samples import MAX_ATTENTION, Shown
-from softpoint.training.finder_fit import finding
+from softpoint.training.finder_fit import subject_predictor
 from softpoint.viz import attention_panel, contact_sheet, draw_tile, heatmap_panels, legend
 from softpoint.viz.explain import stack
 from softpoint.viz.figures import figure_image
@@ -47,7 +46,7 @@ def points_sheet(samples: Sequence[Shown], skeleton: Skeleton) -> np.ndarray:
 
 def found_sheet(module: Any, data: Any, count: int) -> np.ndarray:
     """Return up to `count` whole validation images with the subjects that the network finds there, and the labels."""
-    scenes, find, tiles = data.scenes["val"], SubjectPredictor(*finding(module, data)), []
+    scenes, find, tiles = data.scenes["val"], subject_predictor(module, data), []
     for index in evenly_spaced(len(scenes), count):
         scene = scenes.load_scene(0, index)
         tiles.append(draw_found(scene.image, find(scene.image), scene, module.skeleton, size=(_TILE, _TILE)))
