@@ -27,6 +27,7 @@ from softpoint.metrics.point_means import PointMeans
 from softpoint.models import KeypointNet
 from softpoint.models.backbones.backbone import fitted_to
 from softpoint.training.callbacks import fraction_of_time
+from softpoint.training.checkpoint_checks import check_resumable, check_same_model
 from softpoint.training.compiled import compile_regions
 from softpoint.training.finder_loss import FinderLoss
 from softpoint.training.loss import KeypointLoss
@@ -189,40 +190,8 @@ class KeypointModule(pl.LightningModule):
             # A resumed training starts uncalibrated, and a checkpoint of the first versions has no calibration.
             state.update({key: value.clone() for key, value in unfitted.items() if resuming or key not in state})
         if resuming:
-            self._check_data(checkpoint)
-        stored, names = checkpoint.get("skeleton", {}).get("names"), list(self.skeleton.names)
-        if stored is not None and list(stored) != names:
-            raise ValueError(
-                f"the checkpoint predicts {len(stored)} keypoints ({', '.join(stored)}), but the data has {len(names)} "
-                f"({', '.join(names)}); train on the same keypoints (data.keypoints selects some) "
-                "or start a new run"
-            )
-        here, there = (
-            {key: tuple(value.shape) for key, value in state.items()}
-            for state in (self.state_dict(), checkpoint["state_dict"])
-        )
-        if differing := [key for key in here | there if here.get(key) != there.get(key)]:
-            raise ValueError(
-                f"the checkpoint holds another network: {len(differing)} tensors differ, first {differing[0]}, "
-                f"of shape {there.get(differing[0])} there and {here.get(differing[0])} here; repeat the model, "
-                "backbone and decoder of its run"
-            )
-
-    def _check_data(self, checkpoint: dict[str, Any]) -> None:
-        """Raise ValueError for a checkpoint that this run cannot be resumed from."""
-        kind = type(self._data).__qualname__
-        if self._data is not None and kind not in checkpoint:
-            raise ValueError(
-                f"the checkpoint was not trained on {kind}, so its split is another; use the data= of its run, or start"
-                " a new run"
-            )
-        groups = len(parameter_groups(self.net))
-        for stored in checkpoint.get("optimizer_states", ()):
-            if len(stored["param_groups"]) != groups:
-                raise ValueError(
-                    f"the checkpoint's optimizer has {len(stored['param_groups'])} groups of parameters, this one"
-                    f" {groups}: it was written by an earlier version; its weights can be used, but not trained further"
-                )
+            check_resumable(checkpoint, self._data, len(parameter_groups(self.net)))
+        check_same_model(checkpoint, self.skeleton.names, self.state_dict())
 
     def progress(self, step: int) -> float:
         """Fraction of the run that is done after `step` optimizer steps, by its steps or its minutes, the larger one.
