@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from softpoint.inference.finding import Finds, distinct, in_regions, matched_finds
+from softpoint.inference.finding import Finds, distinct_finds, in_regions, matched_finds
 from softpoint.inference.subjects import distinct_poses
 
 BOX = np.array([10.0, 10.0, 30.0, 30.0])
@@ -18,17 +18,17 @@ def finds(boxes, expected):
 
 
 def test_of_two_boxes_about_the_same_the_likelier_is_kept():
-    kept = distinct(finds([BOX, BOX + 1, BOX + 40], [0.5, 0.9, 0.2]))
+    kept = distinct_finds(finds([BOX, BOX + 1, BOX + 40], [0.5, 0.9, 0.2]))
     assert kept.expected.tolist() == [0.9, 0.2] and np.array_equal(kept.boxes[0], BOX + 1)
 
 
 def test_neighbors_that_overlap_are_both_kept():
-    assert len(distinct(finds([BOX, moved(8)], [0.9, 0.8])).boxes) == 2
+    assert len(distinct_finds(finds([BOX, moved(8)], [0.9, 0.8])).boxes) == 2
 
 
 def test_what_stands_for_nothing_is_left_out():
-    assert len(distinct(finds([BOX], [1e-6])).boxes) == 0
-    assert len(distinct(finds(np.empty((0, 4)), [])).boxes) == 0
+    assert len(distinct_finds(finds([BOX], [1e-6])).boxes) == 0
+    assert len(distinct_finds(finds(np.empty((0, 4)), [])).boxes) == 0
 
 
 def test_each_labeled_box_is_found_once_and_the_first_find_has_it():

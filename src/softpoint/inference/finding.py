@@ -38,14 +38,14 @@ def find(net: KeypointNet, images: Tensor) -> list[Finds]:
     expected, boxes = find_centers(maps.logits, maps.boxes, net.finder.stride, count)
     score = net.finder.score(expected)
     arrays = (value.double().cpu().numpy() for value in (boxes, expected, score))
-    return [distinct(Finds(*one)) for one in zip(*arrays, strict=True)]
+    return [distinct_finds(Finds(*one)) for one in zip(*arrays, strict=True)]
 
 
-def distinct(finds: Finds, limit: float = SAME_BOX) -> Finds:
+def distinct_finds(finds: Finds, limit: float = SAME_BOX) -> Finds:
     """Return the finds that stand for anything, of several about the same box the likeliest.
 
-    >>> box = [0.0, 0, 4, 4]
-    >>> distinct(Finds(np.array([box, box, [9, 9, 12, 12]]), np.array([0.9, 0.5, 0.7]), np.zeros(3))).expected.tolist()
+    >>> boxes = np.array([[0.0, 0, 4, 4], [0, 0, 4, 4], [9, 9, 12, 12]])
+    >>> distinct_finds(Finds(boxes, np.array([0.9, 0.5, 0.7]), np.zeros(3))).expected.tolist()
     [0.9, 0.7]
     """
     rows = [row for row in np.argsort(-finds.expected, kind="stable") if finds.expected[row] >= FEWEST]
