@@ -19,7 +19,7 @@ from hydra.utils import instantiate
 
 from report import composed, parser
 from softpoint.data.composites import Composite, Paster, composite_scenes
-from softpoint.data.cutouts import Cutter
+from softpoint.data.composites.cutouts import Cutter
 from softpoint.data.scenes import LabeledScenes, Scene
 from softpoint.data.sources import LabeledImages
 from softpoint.labels.formats import coco

@@ -11,8 +11,8 @@ import pytest
 
 from helpers.data import new_labeled_data
 from softpoint.data.composites import Composite, CompositeCrops, CompositeScenes, Paster, composite_scenes
-from softpoint.data.cutouts import Cutter, static_background
-from softpoint.data.layers import Layer, painted, seen_fractions, visibility_of
+from softpoint.data.composites.cutouts import Cutter, static_background
+from softpoint.data.composites.layers import Layer, painted, seen_fractions, visibility_of
 from softpoint.data.scenes import LabeledScenes
 from softpoint.data.sources import LabeledImages
 from softpoint.labels.schema import Labels, Subject

@@ -13,8 +13,8 @@ from torch.utils.data import DataLoader
 
 from softpoint.data.augment import Augment
 from softpoint.data.composites import Composite, CompositeCrops, Paster, composite_scenes
+from softpoint.data.composites.cutouts import Cutter
 from softpoint.data.crops import PIXELS, fitting_size, is_size_open
-from softpoint.data.cutouts import Cutter
 from softpoint.data.datamodule import KeypointData
 from softpoint.data.dataset import KeypointDataset
 from softpoint.data.device_cache import DeviceCache

@@ -1,4 +1,4 @@
-"""Subjects of other training images pasted into an image: neighbors, for sets that hardly show any."""
+"""Places, sizes and depths of pasted subjects, in the scenes and records that show them."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from softpoint.data.cutouts import MASKS, Cutout, Cutter
+from softpoint.data.composites.cutouts import MASKS, Cutout, Cutter
+from softpoint.data.composites.layers import Layer, painted, seen_fractions, visibility_of
 from softpoint.data.geometry import boxes_after, rotate, transform, translate, warp, zoom
-from softpoint.data.layers import Layer, painted, seen_fractions, visibility_of
 from softpoint.data.scenes import LabeledScenes, Scene, SceneSource
 from softpoint.data.sources import LabeledImages, Record
 from softpoint.suggest import check_choice
