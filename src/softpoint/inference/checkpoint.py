@@ -85,7 +85,9 @@ def read_checkpoint(path: str | Path, trust: Sequence[str] | None = ()) -> Check
         raise ValueError(f"{content.path}: {error}") from error
     if (content.finder is None) != (getattr(net, "finder", None) is None):
         raise ValueError(f"{content.path}: it must state the input of its finder, where its network has one")
-    return Checkpoint(net, *content[1:-2], trust, content.address, content.finder)
+    facts = content._asdict()
+    del facts["weights"]
+    return Checkpoint(net, trust=trust, **facts)
 
 
 def trained_images(splits: Mapping[str, Sequence[str]] | None) -> set[str]:

@@ -28,7 +28,7 @@ MAX_CONFIG_VALUES, MAX_RECORD_VALUES, MAX_NAME = 10_000, 200_000, 256
 
 
 class Content(NamedTuple):
-    """Content of a checkpoint, in the order of the fields of `Checkpoint` but `trust`, with weights for the network."""
+    """Content of a checkpoint: weights for its network, and fields of `Checkpoint`."""
 
     weights: dict[str, Tensor]  # of the network, by name
     skeleton: Skeleton
