@@ -36,6 +36,18 @@ def test_an_image_without_subjects_has_no_mass_and_no_owner():
     assert mass.sum() == 0 and (owner == -1).all()
 
 
+def test_the_nearest_of_many_subjects_owns_a_cell():
+    """However many there are, a part of them outside; of several that are as near the first."""
+    torch.manual_seed(0)
+    anchors = (torch.rand(2, 45, 2) * 12 - 2).round()
+    anchors[0, ::3], anchors[1, 40:] = torch.nan, anchors[1, :5]
+    _, owner = center_targets(anchors, 1.0, (8, 9))
+    inside = ((anchors > -1) & (anchors < torch.tensor([9.0, 8]))).all(-1)
+    y, x = torch.meshgrid(torch.arange(8.0), torch.arange(9.0), indexing="ij")
+    distance = (torch.stack([x, y], -1)[None, None] - anchors[:, :, None, None]).square().sum(-1)
+    assert torch.equal(owner, distance.where(inside[..., None, None], torch.inf).argmin(1))
+
+
 @pytest.mark.parametrize("count", [0, 1, 2])
 def test_at_the_minimum_the_exponential_of_the_logits_is_the_mass_however_many_there_are(count):
     """The gradient is 0 there: so the numbers are absolute, and a threshold of one image fits all others."""

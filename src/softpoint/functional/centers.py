@@ -17,6 +17,9 @@ WINDOW = 5
 # Deviations about a center in which its Gaussian has mass.
 REACH = 3.0
 
+# Points whose distances from all cells are in memory at once.
+_AT_ONCE = 16
+
 # A logit of a cell that does not take part.
 _OUT = -1e4
 
@@ -39,12 +42,7 @@ def center_targets(
     rows = _near(points[..., 1], std, size[0]) * inside[..., None]
     columns = _near(points[..., 0], std, size[1])
     mass = rows.transpose(1, 2) @ columns
-    if not anchors.shape[1]:
-        return mass, torch.full_like(mass, -1, dtype=torch.long)
-    y, x = (torch.arange(length, device=points.device, dtype=points.dtype) for length in size)
-    distance = (y - points[..., 1:]).square()[..., :, None] + (x - points[..., :1]).square()[..., None, :]
-    owner = distance.where(inside[..., None, None], torch.inf).argmin(1)
-    return mass, owner.where(inside.any(1)[:, None, None], -1)
+    return mass, _nearest(points, inside, size)
 
 
 def centers_ce(
@@ -133,6 +131,21 @@ def _near(mean: Tensor, std: float, length: int) -> Tensor:
     near = (cells - mean[..., None]).abs() <= max(REACH * std, 0.5)
     axis = gaussian_axis(mean, std, length) * near
     return axis / axis.sum(-1, keepdim=True).clamp_min(1e-12)
+
+
+def _nearest(points: Float[Tensor, "B N 2"], inside: Bool[Tensor, "B N"], size: tuple[int, int]) -> Tensor:
+    """The number of the nearest of the points that are inside, in each cell; -1 in an image without any."""
+    y, x = (torch.arange(length, device=points.device, dtype=points.dtype) for length in size)
+    rows = (y - points[..., 1:]).square().where(inside[..., None], torch.inf)
+    columns = (x - points[..., :1]).square()
+    least = torch.full((len(points), *size), torch.inf, device=points.device, dtype=points.dtype)
+    owner = torch.full_like(least, -1, dtype=torch.long)
+    for start in range(0, points.shape[1], _AT_ONCE):
+        own = slice(start, start + _AT_ONCE)
+        distance, place = (rows[:, own, :, None] + columns[:, own, None, :]).min(1)
+        owner = torch.where(distance < least, place + start, owner)
+        least = torch.minimum(distance, least)
+    return owner
 
 
 def _inside(points: Tensor, size: tuple[int, int]) -> Tensor:
