@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -58,6 +60,16 @@ def test_categories_are_selected_with_their_keypoints(labels: Labels) -> None:
     assert labels.with_categories(["rat", "mouse"]).skeleton == labels.skeleton
     with pytest.raises(ValueError, match=r"data.categories: no category is named 'cat' in a.csv; did you mean 'rat'"):
         labels.with_categories(["cat"])
+
+
+def test_images_of_other_categories_show_nothing_where_all_images_are_kept(labels: Labels) -> None:
+    rats, mice = (labels.with_categories([name], keep_images=True) for name in ("rat", "mouse"))
+    assert rats.images == mice.images == labels.images and rats.places == labels.places
+    assert rats.blank.tolist() == [True, True, False] and mice.blank.tolist() == [False, True, True]
+    assert rats.columns.texts("category")[0] == "" and np.isnan(rats.boxes[0]).all() and labels.count == 2
+    assert labels.blank.tolist() == [False, True, False] and rats.groups == labels.groups
+    both = replace(labels, subjects=[*labels.subjects, replace(labels.subjects[0], category="rat")])
+    assert both.with_categories(["rat"], keep_images=True).blank.tolist() == [True, False, False]
 
 
 def test_a_point_is_labeled_where_it_has_coordinates(labels: Labels) -> None:

@@ -77,7 +77,8 @@ def read_source(source: LabelSource, errors: RowErrors) -> Labels:
         *(source.labels, source.format, source.images, source.fetch, errors, source.missing),
         *(source.keypoints, source.skeleton),
     )
-    return select_labels(labels, source.categories, source.keypoints, source.flip_pairs, source.edges)
+    others = source.mode == "multi"  # in images of other categories there is nothing to find
+    return select_labels(labels, source.categories, source.keypoints, source.flip_pairs, source.edges, others)
 
 
 def _load(

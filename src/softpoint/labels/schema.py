@@ -146,10 +146,11 @@ class Labels:
         shared = [name for name in names if name in self.skeleton.names]
         return self.with_keypoints(shared) if shared else self
 
-    def with_categories(self, names: Sequence[str]) -> Labels:
+    def with_categories(self, names: Sequence[str], keep_images: bool = False) -> Labels:
         """Return the subjects of these categories, and images without any, with the keypoints of these categories.
 
-        Raises ValueError for an unknown category.
+        With `keep_images` an image of other categories alone is kept, as one in which nothing is labeled. Raises
+        ValueError for an unknown category.
         """
         for name in names:
             if name not in self.categories:
@@ -159,7 +160,14 @@ class Labels:
         kinds = zip(self.columns.texts("category"), unboxed, strict=True)
         chosen = [i for i, (kind, none) in enumerate(kinds) if kind in names or (none and not kind)]
         parts = {part for name in names for part in self.categories[name]}
-        kept = self.select(chosen).with_keypoints([name for name in self.skeleton.names if name in parts])
+        labels = self
+        if keep_images:
+            shown = {self.paths[i] for i in chosen}
+            first = dict(zip(reversed(self.paths), reversed(range(len(self))), strict=True))
+            others = [row for path, row in first.items() if path not in shown]
+            labels = replace(self, subjects=self.columns.without_labels(np.array(others, np.intp)))
+            chosen = sorted(chosen + others)
+        kept = labels.select(chosen).with_keypoints([name for name in self.skeleton.names if name in parts])
         return replace(kept, categories={name: self.categories[name] for name in names})
 
 
@@ -169,9 +177,13 @@ def select_labels(
     keypoints: Sequence[str] | None = None,
     flip_pairs: Sequence[tuple[str, str]] | None = None,
     edges: Sequence[tuple[str, str]] | None = None,
+    keep_images: bool = False,
 ) -> Labels:
-    """Return the labels of these categories and keypoints, with these pairs and edges; None keeps those there are."""
-    labels = labels if categories is None else labels.with_categories(categories)
+    """Return the labels of these categories and keypoints, with these pairs and edges; None keeps those there are.
+
+    `keep_images` as in `Labels.with_categories`.
+    """
+    labels = labels if categories is None else labels.with_categories(categories, keep_images)
     labels = labels if keypoints is None else labels.with_keypoints(keypoints)
     skeleton = labels.skeleton
     if flip_pairs is not None:

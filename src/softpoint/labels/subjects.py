@@ -120,6 +120,20 @@ class Subjects(Sequence[Subject]):
         }
         return Subjects(self.length, self.K, self.stated | columns)
 
+    def without_labels(self, rows: np.ndarray) -> Subjects:
+        """Return the subjects, of which those at `rows` are images in which nothing is labeled."""
+        stated = {}
+        for name, column in self.stated.items():
+            if name in ("image", "place", "group", "size"):
+                stated[name] = column
+            elif name in _NUMBERS:
+                stated[name] = np.array(column)
+                stated[name][rows] = _NUMBERS[name][1]
+            else:
+                gone = {*rows.tolist()}
+                stated[name] = tuple(_FIELDS[name] if i in gone else text for i, text in enumerate(column))
+        return Subjects(self.length, self.K, stated)
+
     def __len__(self) -> int:
         return self.length
 
