@@ -140,7 +140,7 @@ def test_images_are_opened_once(labels: Path, monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize("name", ["boxes.csv", "boxes_detections.json", "boxes_instances.json"])
 def test_boxes_in_place_of_labels_are_told(data_root: Path, name: str) -> None:
     path = data_root / "cases" / "missing" / name
-    with pytest.raises(ValueError, match=f"{name} holds boxes and names no keypoint; .* boxes={path}"):
+    with pytest.raises(ValueError, match=f"{name} holds boxes and names no keypoint; .* data.boxes={path}"):
         load_labels(LabelSource(path))
 
 

@@ -66,7 +66,7 @@ def read_sets(
             if format is None and holds_boxes(path):
                 raise ValueError(
                     f"{path} holds boxes and names no keypoint; give labels of keypoints in its place, and this file"
-                    f" beside them as {setting('boxes', path)}, which crops by its boxes"
+                    f" beside them as {setting('data.boxes', path)} of a training, which crops by its boxes"
                 ) from error
             raise
         parts.append(replace(part, folder=str(folder)) if folder else part)
