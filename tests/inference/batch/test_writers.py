@@ -171,10 +171,15 @@ def test_images_of_a_coco_file_keep_their_ids(tmp_path: Path) -> None:
     content = {
         "images": [{"id": 900, "file_name": "v/ü.png"}, {"id": "7", "file_name": "./c.png"}],
         "annotations": [{"id": 1, "image_id": 7, "category_id": 5, "keypoints": [1, 2, 2], "num_keypoints": 1}],
-        "categories": [{"id": 3, "name": "car"}, {"id": 5.0, "name": "mouse", "keypoints": ["nose"]}],
+        "categories": [
+            {"id": 3, "name": "car"},
+            {"id": 5.0, "name": "mouse", "keypoints": ["nose"]},
+            {"id": 6, "name": "bee", "keypoints": ["head", "wing"]},
+        ],
     }
     (tmp_path / "coco.json").write_text(json.dumps(content))
     assert coco.read_ids(tmp_path / "coco.json") == ({"v/ü.png": 900, "c.png": 7}, 5)
+    assert coco.read_ids(tmp_path / "coco.json", ("head", "wing"))[1] == 6
     (tmp_path / "other.csv").write_text("image,nose_x,nose_y\na.png,1,2\n")
     assert coco.read_ids(tmp_path / "other.csv") == ({}, 1)
     predictions = predicted(points(1, 1), ("v/ü.png", "c.png"))

@@ -182,7 +182,9 @@ class Job:
             has_scores=self.finder is not None,
             has_visibility=self.predictor.predicts_visibility,
             tracks=None if tracking is None else tracking.count,
-            coco_ids=partial(read_ids, source.labels) if isinstance(source, ImageSource) and source.labels else None,
+            coco_ids=partial(read_ids, source.labels, self.predictor.skeleton.names)
+            if isinstance(source, ImageSource) and source.labels
+            else None,
         )
 
     def _image_folder(self, source: ImageSource) -> ImageFolder:

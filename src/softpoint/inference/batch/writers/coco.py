@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,17 +40,18 @@ def write(path: Path, predictions: Predictions) -> None:
     write_lines(path, "[\n", (_subject(row, predictions, ids, category) for row in subjects), "]\n")
 
 
-def read_ids(labels: Path) -> tuple[dict[str, int | str], int | str]:
-    """Return the id of each image in a COCO file, by its path, and that of its category with keypoints.
+def read_ids(labels: Path, keypoints: Sequence[str] = ()) -> tuple[dict[str, int | str], int | str]:
+    """Return the id of each image in a COCO file, by its path, and that of its first category with keypoints.
 
-    Label files of other formats have none: ({}, 1).
+    One of these `keypoints` comes before those of others. Label files of other formats have none: ({}, 1).
     """
     if recognize(labels) != "coco":
         return {}, _CATEGORY
     content = load_json(labels)
     images = {normalize_path(str(image["file_name"])): parse_id(image, "id") for image in content["images"]}
-    kinds = [parse_id(kind, "id") for kind in content["categories"] if kind.get("keypoints")]
-    return images, kinds[0] if kinds else _CATEGORY
+    kinds = [kind for kind in content["categories"] if kind.get("keypoints")]
+    kinds.sort(key=lambda kind: kind["keypoints"] != list(keypoints))
+    return images, parse_id(kinds[0], "id") if kinds else _CATEGORY
 
 
 def _image(row: Row, predictions: Predictions, ids: Mapping[str, int | str]) -> dict[str, Any]:
