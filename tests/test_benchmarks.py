@@ -26,6 +26,7 @@ from helpers.results import example_results
 from helpers.training import ROOT, write_labels
 from softpoint.data.augment import Augment
 from softpoint.images.decode import read_image
+from softpoint.labels.formats import read_labels
 from softpoint.studies.timing import rates_in_turns, relative_times
 
 FOLDER = ROOT / "benchmarks"
@@ -469,3 +470,10 @@ def test_composites_are_a_set_to_train_on(tmp_path: Path, capsys: pytest.Capture
     assert len(counts["train"] + counts["val"]) == 6 and len(counts["test"]) == 3
     assert max(counts["train"]) > 1 and max(counts["train"] + counts["test"]) <= 3
     assert (tmp_path / "set" / "sheet.png").is_file()
+
+
+def test_half_of_the_dolls_are_labeled(tmp_path: Path) -> None:
+    start("half_labeled", str(tmp_path), "--train", "20", "--test", "2")
+    full, half, test = (read_labels(tmp_path / f"{name}.json") for name in ("full", "half", "test"))
+    assert 0.35 * full.count < half.count < 0.65 * full.count and len(set(test.paths)) == 2
+    assert {*half.boxes[~half.blank].flat} <= {*full.boxes.flat} and half.blank.sum() == full.blank.sum() > 0
