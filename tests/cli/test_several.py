@@ -77,6 +77,13 @@ def test_a_number_out_of_range_is_named(
     assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
 
 
+def test_the_size_in_which_subjects_are_found_is_the_models(several: Path, start: Callable, tmp_path: Path) -> None:
+    labels = next((several.parent).rglob("labels.csv"))
+    words = ["data=custom", f"data.labels={labels}", "data.mode=multi", "data.finding_pixels=4096", "split=all"]
+    ending = start("evaluate", f"ckpt={several / 'checkpoints' / 'best.ckpt'}", *words, f"output={tmp_path / 'out'}")
+    assert ending.code == 1 and "data.finding_pixels=4096: a model finds subjects in inputs of the size" in ending.err
+
+
 def test_boxes_of_ones_own_replace_the_finder(several: Path, start: Callable, tmp_path: Path) -> None:
     ckpt, source = several / "checkpoints" / "best.ckpt", several.parent / "moved"
     lines = ["image,box_left,box_top,box_right,box_bottom"]

@@ -31,6 +31,12 @@ def predict_split(
 
     keys = [word.lstrip("+").split("=")[0] for word in HydraConfig.get().overrides.task]
     fixed = [key.removeprefix("data.") for key in keys if key.startswith("data.")]
+    if checkpoint.finder and "finding_pixels" in fixed:
+        height, width = checkpoint.finder["size"]
+        raise ValueError(
+            f"data.finding_pixels={cfg.data.finding_pixels}: a model finds subjects in inputs of the size that it was"
+            f" trained with, {height}x{width}; for another one train on, by softpoint train init={checkpoint.path}"
+        )
     eval_set = open_set(checkpoint, cfg.split, overridden_data(cfg), fixed, other)
     groups = None if cfg.group is None else group_names(eval_set.images, cfg.group, "group")
     if cfg.repeat is not None:  # an error need not wait for the predictions
