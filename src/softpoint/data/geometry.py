@@ -124,16 +124,14 @@ def warp(
     channels = image.shape[2:]
     blocks = _blocks(matrix, size)
     image, moved = _visible_part(image, matrix, size, blocks)
-    if not rounded:
-        image = image.astype(np.float32)
     reduced = resize_matrix(1 / blocks[0], 1 / blocks[1])
     rest = matrix @ moved @ np.linalg.inv(reduced)
-    fine = image.dtype == np.uint8 and blocks != (1, 1) and _hardly_scales(rest, size)
+    fine = rounded and image.dtype == np.uint8 and blocks != (1, 1) and _hardly_scales(rest, size)
     if fine:
         image, border = np.left_shift(image, 8, dtype=np.uint16), border << 8
     affine = np.array_equal(rest[2], [0.0, 0.0, 1.0])
     function, coefficients = (cv2.warpAffine, rest[:2]) if affine else (cv2.warpPerspective, rest)
-    image = _average_blocks(image, blocks, border)
+    image = _average_blocks(image, blocks, border, rounded)
     settings: dict[str, Any] = {"flags": cv2.INTER_LINEAR, "borderValue": (border,) * 4}
     parts = [function(group, coefficients, size[::-1], **settings) for group in _groups(image)]
     warped = parts[0] if len(parts) == 1 else np.dstack(parts)
@@ -198,16 +196,18 @@ def _blocks(matrix: np.ndarray, size: tuple[int, int]) -> tuple[int, int]:
     return max(1, int(across_x + 1e-6)), max(1, int(across_y + 1e-6))
 
 
-def _average_blocks(image: np.ndarray, blocks: tuple[int, int], border: int) -> np.ndarray:
-    """Return means over `blocks` (x, y) pixels."""
+def _average_blocks(image: np.ndarray, blocks: tuple[int, int], border: int, rounded: bool) -> np.ndarray:
+    """Return means over `blocks` (x, y) pixels, in the image's type, or float32 where they are not `rounded`."""
     if blocks == (1, 1):
-        return image
+        return image if rounded else image.astype(np.float32)
     height, width = image.shape[:2]
     # Padded to whole blocks the mean is exact and fast; a fractional ratio takes ten times as long.
     right, bottom = -width % blocks[0], -height % blocks[1]
     if right or bottom:
         fill = (border,) * 4
         image = cv2.copyMakeBorder(image, 0, bottom, 0, right, cv2.BORDER_CONSTANT, value=fill)
+    if not rounded:
+        image, blocks = _row_means(image, blocks[1]), (blocks[0], 1)
     steps = []
     while blocks[0] % 2 == blocks[1] % 2 == 0:  # several halvings are faster than one large step
         steps.append((2, 2))
@@ -217,6 +217,20 @@ def _average_blocks(image: np.ndarray, blocks: tuple[int, int], border: int) -> 
             shape = (image.shape[1] // x, image.shape[0] // y)
             image = cv2.resize(image, shape, interpolation=cv2.INTER_AREA)
     return image
+
+
+def _row_means(image: np.ndarray, rows: int) -> np.ndarray:
+    """Return float32 means over so many rows; whole numbers are summed as such, which is several times as fast.
+
+    >>> _row_means(np.array([[1], [2], [5], [7]], np.uint8), 2).tolist()
+    [[1.5], [6.0]]
+    """
+    height, *rest = image.shape
+    few = image.dtype == np.uint8 and rows <= 257  # whose sum is below 2 ** 16
+    sums = image.reshape(height // rows, rows, -1).sum(1, dtype=np.uint16 if few else np.float32)
+    means: np.ndarray = sums.astype(np.float32).reshape(height // rows, *rest)
+    means *= np.float32(1 / rows)
+    return means
 
 
 def boxes_after(boxes: np.ndarray, matrix: np.ndarray) -> np.ndarray:

@@ -48,12 +48,15 @@ def distinct_finds(finds: Finds, limit: float = SAME_BOX) -> Finds:
     >>> distinct_finds(Finds(boxes, np.array([0.9, 0.5, 0.7]), np.zeros(3))).expected.tolist()
     [0.9, 0.7]
     """
-    rows = [row for row in np.argsort(-finds.expected, kind="stable") if finds.expected[row] >= FEWEST]
-    overlap, kept = box_overlaps(finds.boxes[rows], finds.boxes[rows]), list[int]()
+    order = np.argsort(-finds.expected, kind="stable")
+    rows = order[finds.expected[order] >= FEWEST]
+    same = box_overlaps(finds.boxes[rows], finds.boxes[rows]) > limit
+    taken, kept = np.zeros(len(rows), bool), list[int]()
     for place in range(len(rows)):
-        if not kept or overlap[place, kept].max() <= limit:
+        if not taken[place]:
             kept.append(place)
-    chosen = np.array([rows[place] for place in kept], int)
+            taken |= same[place]
+    chosen = rows[np.array(kept, int)]
     return Finds(*(part[chosen] for part in finds))
 
 
