@@ -138,7 +138,7 @@ def _nearest(points: Float[Tensor, "B N 2"], inside: Bool[Tensor, "B N"], size: 
     y, x = (torch.arange(length, device=points.device, dtype=points.dtype) for length in size)
     rows = (y - points[..., 1:]).square().where(inside[..., None], torch.inf)
     columns = (x - points[..., :1]).square()
-    least = torch.full((len(points), *size), torch.inf, device=points.device, dtype=points.dtype)
+    least = torch.full((points.shape[0], *size), torch.inf, device=points.device, dtype=points.dtype)
     owner = torch.full_like(least, -1, dtype=torch.long)
     for start in range(0, points.shape[1], _AT_ONCE):
         own = slice(start, start + _AT_ONCE)
