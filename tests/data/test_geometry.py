@@ -186,3 +186,21 @@ def test_a_turned_box_holds_the_ellipse_that_filled_it():
     turned = points @ turn[:2, :2].T + turn[:2, 2]
     expected = [*turned.min(0), *turned.max(0)]
     np.testing.assert_allclose(boxes_after(np.array([[-6.0, -2, 6, 2]]), turn)[0], expected, rtol=0, atol=1e-3)
+
+
+def test_a_turned_box_is_about_its_points_with_its_margins() -> None:
+    """A thin rod that lies askew has a square box, which is a thin one after it was turned upright, and back."""
+    rod = np.array([[[0.0, 0.0], [30.0, 30.0], [np.nan, np.nan]]])
+    box = np.array([[-2.0, -2, 32, 32]])
+    c = np.sqrt(0.5)
+    upright = np.array([[c, -c, 7], [c, c, -5], [0, 0, 1]])
+    turned = boxes_after(box, upright, rod)
+    np.testing.assert_allclose(turned, [[7 - 2, -5 - 2, 7 + 2, -5 + 60 * c + 2]], atol=1e-6)
+    np.testing.assert_allclose(boxes_after(turned, np.linalg.inv(upright), transform(rod, upright)), box, atol=1e-6)
+
+
+@pytest.mark.parametrize("points", [[[4.0, 9.0], [1.0, -3.0]], [[np.nan, np.nan], [5.0, 5.0]], [[np.nan, np.nan]] * 2])
+def test_a_box_that_is_moved_and_scaled_moves_alike(points: list[list[float]]) -> None:
+    """Wherever its points are, outside of it too."""
+    box, matrix = np.array([[0.0, 1, 8, 5]]), np.array([[2.0, 0, 3], [0, 2, -1], [0, 0, 1]])
+    np.testing.assert_allclose(boxes_after(box, matrix, np.array([points])), [[3, 1, 19, 9]], atol=1e-6)

@@ -233,17 +233,35 @@ def _row_means(image: np.ndarray, rows: int) -> np.ndarray:
     return means
 
 
-def boxes_after(boxes: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """Return the boxes (N, 4) after a matrix (3, 3): each about the ellipse that fills it before.
+def boxes_after(boxes: np.ndarray, matrix: np.ndarray, points: np.ndarray | None = None) -> np.ndarray:
+    """Return the boxes (N, 4) of subjects after a matrix (3, 3), where they have these `points` (N, K, 2) before it.
 
-    So a box that turns does not grow as its corners would ask for, where hardly a subject is.
+    Each is about its points as they are then, with the margins that it had; where no point is known, about the ellipse
+    that fills it before. So a box that turns does not grow as its corners would ask for, where hardly a subject is.
 
-    >>> boxes_after(np.array([[0.0, 0.0, 4.0, 2.0]]), np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]])).round(6) + 0.0
+    >>> quarter = np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]])
+    >>> boxes_after(np.array([[0.0, 0.0, 4.0, 2.0]]), quarter).round(6) + 0.0
     array([[-2.,  0.,  0.,  4.]])
+    >>> eighth = np.array([[1.0, -1, 0], [1, 1, 0], [0, 0, np.sqrt(2)]])
+    >>> boxes_after(np.array([[0.0, 0, 9, 9]]), eighth, np.array([[[0.0, 0.0], [9, 9]]])).round(6) + 0.0
+    array([[ 0.      ,  0.      ,  0.      , 12.727922]])
     """
     low, high = boxes[:, :2], boxes[:, 2:]
     center, half = (low + high) / 2, (high - low) / 2
-    mapped, step = transform(center, matrix), 1e-3
-    columns = [(transform(center + step * axis, matrix) - mapped) / step for axis in np.eye(2)]
-    reach = np.sqrt(sum((column * half[:, i : i + 1]) ** 2 for i, column in enumerate(columns)))
-    return np.concatenate([mapped - reach, mapped + reach], 1)
+    known = center[:, None]
+    if points is not None:
+        labeled = np.isfinite(points).all(-1).any(1)
+        known = np.where(labeled[:, None, None], points.clip(low[:, None], high[:, None]), known)
+    own, reach = _span(known)
+    now, now_reach = _span(transform(known, matrix))
+    step = 1e-3
+    columns = [(transform(own + step * axis, matrix) - transform(own, matrix)) / step for axis in np.eye(2)]
+    margin = np.sqrt(sum((column * (half - reach)[:, i : i + 1]) ** 2 for i, column in enumerate(columns)))
+    shift = sum(column * (center - own)[:, i : i + 1] for i, column in enumerate(columns))
+    return np.concatenate([now + shift - now_reach - margin, now + shift + now_reach + margin], 1)
+
+
+def _span(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return center and half the sides (N, 2) of the box about each row of points (N, K, 2), of which NaN are none."""
+    low, high = np.nanmin(points, 1), np.nanmax(points, 1)
+    return (low + high) / 2, (high - low) / 2

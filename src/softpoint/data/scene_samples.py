@@ -57,7 +57,7 @@ class SceneSamples(Dataset[dict[str, torch.Tensor]]):
             change, flipped = self.augment.matrix(rng, self.size, self.source.skeleton.can_mirror)
             matrix = change @ matrix
         image = warp(scene.image, matrix, self.size)
-        boxes = boxes_after(scene.boxes, matrix)
+        boxes = boxes_after(scene.boxes, matrix, scene.keypoints)
         anchors = (boxes[:, :2] + boxes[:, 2:]) / 2
         if self.keypoint is not None:
             own = self.source.skeleton.flip_index[self.keypoint] if flipped else self.keypoint

@@ -160,12 +160,9 @@ def _radius(box: np.ndarray, paint: np.ndarray) -> float:
 
 
 def _box_after(cutout: Cutout, matrix: np.ndarray) -> np.ndarray:
-    """Return the box after a matrix: about the points where it was so before, else about its ellipse."""
-    points, box = cutout.keypoints[np.isfinite(cutout.keypoints).all(1)], cutout.box
-    if len(points) and np.abs(np.concatenate([points.min(0) - 0.5, points.max(0) + 0.5]) - box).max() < 1e-3:
-        moved = transform(points, matrix)
-        return np.concatenate([moved.min(0) - 0.5, moved.max(0) + 0.5])
-    return np.asarray(boxes_after(box[None], matrix)[0])
+    """Return the box after a matrix."""
+    (box,) = boxes_after(cutout.box[None], matrix, cutout.keypoints[None])
+    return np.asarray(box)
 
 
 def _moved(cutout: Cutout, matrix: np.ndarray, size: tuple[int, int]) -> Layer:
