@@ -1,5 +1,7 @@
 """The training of a finder: what teaches it, what it learns, and the probability that its score becomes."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from torch.testing import assert_close
 from softpoint.data.loaders import collate_scenes
 from softpoint.data.scene_samples import SceneSamples
 from softpoint.data.scenes import Scene
+from softpoint.inference.finding import Finds
 from softpoint.labels.skeleton import Skeleton
 from softpoint.models import Finder, FusionDecoder, KeypointNet, Small, SoftArgmaxHead
 from softpoint.training.finder_fit import FinderErrors, FinderRates, calibrate_finder, find_errors, fit_score
@@ -107,6 +110,21 @@ class Squares:
         return Scene(image, (64, 96), points, np.full((len(boxes), 1), 2), boxes, np.empty((0, 4)), "")
 
     describe_scene = load_scene
+
+
+def test_a_thin_box_that_is_a_little_off_is_the_subject(monkeypatch):
+    """Of a box 16 px wide found as one of 7 px, less than half is shared; one beside it is another subject."""
+    scenes = Squares()
+    (box,) = scenes.load_scene(0, 1).boxes
+
+    def found(net, images):
+        thin, beside = np.add(box, [0, 4.5, 0, -4.5]), np.add(box, [16, 0, 16, 0])
+        return [Finds(np.array([thin, beside]), np.array([0.9, 0.8]), np.zeros(2))]
+
+    monkeypatch.setattr("softpoint.training.finder_fit.find", found)
+    net = SimpleNamespace(calibration=SimpleNamespace(radius=torch.zeros(1)))
+    errors = find_errors(net, SceneSamples(scenes, (64, 96)), [1])
+    assert errors.hit.tolist() == [True, False] and errors.subjects == 1
 
 
 def test_a_network_learns_to_find_any_number_of_squares_and_none_where_there_is_none():

@@ -76,6 +76,17 @@ def box_overlaps(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     return np.asarray(shared / np.maximum(areas[0][:, None] + areas[1][None] - shared, 1e-12))
 
 
+def squares(boxes: np.ndarray) -> np.ndarray:
+    """Return the squares (N, 4) about the centers of boxes (N, 4) whose side is the longer one of the box.
+
+    >>> squares(np.array([[0.0, 4, 8, 6]])).tolist()
+    [[0.0, 1.0, 8.0, 9.0]]
+    """
+    center = (boxes[:, :2] + boxes[:, 2:]) / 2
+    reach = (boxes[:, 2:] - boxes[:, :2]).max(1, keepdims=True) / 2
+    return np.concatenate([center - reach, center + reach], 1)
+
+
 def _holds(boxes: np.ndarray, keypoints: np.ndarray) -> np.ndarray:
     """Return (N, M) whether a box (M, 4) holds half of the labeled ones of points (N, K, 2)."""
     labeled = np.isfinite(keypoints).all(-1).sum(-1)

@@ -18,6 +18,7 @@ from softpoint.data.watched_loader import WatchedLoader
 from softpoint.inference.finding import find, in_regions, matched_finds
 from softpoint.inference.predictor import Predictor
 from softpoint.inference.subjects import SubjectFinder, SubjectPredictor
+from softpoint.labels.boxes import squares
 from softpoint.labels.partition import evenly_spaced
 from softpoint.models import KeypointNet
 
@@ -68,7 +69,8 @@ def subject_predictor(module: Any, data: Any, threshold: float = 0.5) -> Subject
 def find_errors(net: KeypointNet, samples: SceneSamples, indices: Sequence[int]) -> FinderErrors:
     """Return the finds of `net` in these samples, not counting any where nothing is known about subjects.
 
-    A find is a subject where it overlaps a labeled box by half, by intersection over union (`matched_finds`).
+    A find is a subject where the square about its box overlaps that of a labeled one by half, by intersection over
+    union (`matched_finds`): the overlap of thin boxes says little about whether a crop shows the subject.
     """
     device = net.calibration.radius.device
     expected, hit, subjects = [np.empty(0)], [np.empty(0, bool)], 0
@@ -76,7 +78,7 @@ def find_errors(net: KeypointNet, samples: SceneSamples, indices: Sequence[int])
         images = move_data_to_device(batch["image"], device)
         for i, finds in enumerate(find(net, images)):
             truth, ignored = (_rows(batch[name][i]) for name in ("boxes", "ignored"))
-            matched = matched_finds(finds.boxes, truth) >= 0
+            matched = matched_finds(squares(finds.boxes), squares(truth)) >= 0
             known = ~in_regions(finds.boxes, ignored)
             known &= bool(batch["complete"][i]) | in_regions(finds.boxes, truth)
             counts = matched | known
