@@ -93,6 +93,17 @@ def test_a_known_number_of_subjects_is_never_exceeded() -> None:
     assert tracks([poses(frame) for frame in seen], max_gap=5)[120] != [1, 2]
 
 
+def test_a_false_track_does_not_keep_the_place_of_a_subject() -> None:
+    """Of two subjects one is hidden at first, when something false is found for a while in its place."""
+    frames = [
+        poses(np.stack([np.add(SHAPE, [20, 440]), frame[1]]) if t < 10 else frame) for t, frame in enumerate(crossing())
+    ]
+    ids = tracks(frames, subjects=2, max_gap=5)
+    assert ids[9] == [1, 2] and ids[10:15] == [[NO_TRACK, 2]] * 5
+    assert ids[16:] == [[1, 2]] * 64
+    assert tracks(frames, max_gap=5)[16:] == [[3, 2]] * 64
+
+
 def test_points_that_are_missing_tell_nothing() -> None:
     rng = np.random.default_rng(4)
     frames = [poses(points) for points in crossing()]

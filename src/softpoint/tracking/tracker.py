@@ -107,6 +107,9 @@ class Tracker:
         self._follow(tracks, points[joined], covariance[joined])
         ids[joined] = self._tracks.ids[tracks]
         free = (ids == NO_TRACK) & np.isfinite(points).all(-1).any(-1) & ~(poses.score < _SURE)
+        tracks, found = self._found_again(np.flatnonzero(free), points)
+        ids[found] = self._begin_again(tracks, points[found], covariance[found])
+        free[found] = False
         new = self._in_order(np.flatnonzero(free), points)
         ids[new] = self._begin(points[new], covariance[new])
         return ids
@@ -143,11 +146,32 @@ class Tracker:
             getattr(tracks, part)[rows] = values
         tracks.size[rows] += (sizes(points) - own.size) / np.minimum(seen, 30)
 
+    def _found_again(self, rows: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the tracks that were missed for longer than the largest gap, and the subjects that they must be.
+
+        Such tracks are only kept where the number of subjects is known, so that one that fits no track is one of them.
+        """
+        since = self._frame - self._tracks.last
+        lost = np.flatnonzero(since - 1 > self._options.max_gap)
+        place, speed = np.split(_middles(self._tracks.mean[lost]), 2, axis=-1)
+        place = place - speed * since[lost, None]  # where it was seen last
+        apart = np.linalg.norm(place[:, None] - _middles(points[rows]), axis=-1)
+        tracks, subjects = scipy.optimize.linear_sum_assignment(apart)
+        return lost[tracks], rows[subjects]
+
+    def _begin_again(self, rows: np.ndarray, points: np.ndarray, covariance: np.ndarray) -> np.ndarray:
+        """Go on with the tracks at these rows at other points (M, K, 2), and return their ids."""
+        tracks = self._tracks
+        tracks.last[rows], tracks.seen[rows] = self._frame, tracks.seen[rows] + 1
+        tracks.mean[rows], tracks.covariance[rows] = begin(points, covariance, SPEED * tracks.size[rows, None])
+        ids: np.ndarray = tracks.ids[rows]
+        return ids
+
     def _in_order(self, rows: np.ndarray, points: np.ndarray) -> np.ndarray:
         """Return those of the subjects at these rows that begin a track, from left to right."""
         count, most = len(rows), self._options.subjects
         room = count if most is None else max(0, most - len(self._tracks.ids))
-        order = np.lexsort(np.nanmean(points[rows], axis=1).T[::-1]) if count else np.empty(0, int)
+        order = np.lexsort(_middles(points[rows]).T[::-1])
         begun: np.ndarray = rows[order[:room]]
         return begun
 
@@ -218,6 +242,13 @@ def observe(
     likely = (1 - _OUTLIER) * area * density(motion, points, covariance)
     weight = np.nan_to_num(np.maximum(_LEAST_WEIGHT, likely / (likely + _OUTLIER)), nan=1.0)
     return update(motion, points, covariance / weight[..., None, None], speed)
+
+
+def _middles(values: np.ndarray) -> np.ndarray:
+    """Return the means (N, C) over the K points of which something is known, of values (N, K, C)."""
+    known = np.isfinite(values)
+    middles: np.ndarray = np.where(known, values, 0).sum(1) / np.maximum(1, known.sum(1))
+    return middles
 
 
 def errors_of(poses: Poses) -> np.ndarray:
