@@ -8,7 +8,7 @@ from torch.testing import assert_close
 from softpoint.data.augment import Augment
 from softpoint.data.dataset import Draw, KeypointDataset
 from softpoint.data.loaders import collate
-from softpoint.data.scene_samples import SceneSamples, WithScenes, check_anchor, finding_size
+from softpoint.data.scene_samples import SceneSamples, WithScenes, check_anchor, close_note, finding_size
 from softpoint.data.scenes import LabeledScenes
 from softpoint.data.sources import LabeledImages
 from softpoint.labels.schema import Labels, Subject
@@ -148,3 +148,10 @@ def test_the_input_shows_the_usual_subject_with_40_pixels():
 def test_an_unknown_anchor_is_named():
     with pytest.raises(ValueError, match=r"data.anchor=heda: did you mean 'head'"):
         check_anchor("heda", ["head", "tail"])
+
+
+def test_subjects_too_close_to_be_told_apart_are_named_with_the_way_out():
+    """Two of three are 50 px from each other, which is 5 px in a tenth of the size."""
+    note = close_note(scenes(), (6, 8))
+    assert note.startswith("67 % of the subjects") and "data.finding_pixels=123 " in note
+    assert close_note(scenes(), (10, 14)) == ""

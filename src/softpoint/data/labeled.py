@@ -20,7 +20,7 @@ from softpoint.data.dataset import KeypointDataset
 from softpoint.data.device_cache import DeviceCache
 from softpoint.data.labels_by_split import LabelsBySplit, digest_of_pixels
 from softpoint.data.loaders import Loader
-from softpoint.data.scene_samples import BOX, SceneSamples, check_anchor, finding_size
+from softpoint.data.scene_samples import BOX, SceneSamples, check_anchor, close_note, finding_size
 from softpoint.data.scenes import LabeledScenes
 from softpoint.data.sources import LabeledImages, Source
 from softpoint.data.stored_splits import pack_splits, unpack_splits
@@ -256,14 +256,16 @@ class LabeledData(KeypointData):
 
     @property
     def several_note(self) -> str:
-        """A line for subjects to find of which there is never more than one, or that are of several kinds; or ""."""
+        """Lines about subjects to find: never more than one, too close to each other, or of several kinds; or ""."""
         if not self.scenes:
             return ""
         if not self.composite and len(set(self.labels.paths)) == len(self.labels) == len(self.loaded.crops):
             return "every image shows one subject: data.mode=image is simpler, and needs no finder\n"
+        assert self.finding_size is not None
+        note = close_note(self.scenes["train"], self.finding_size)
         if len(kinds := self.labels.categories) > 1:
-            return f"{', '.join(kinds)} are found as one kind; data.categories=[NAME] finds one of them alone\n"
-        return ""
+            note += f"{', '.join(kinds)} are found as one kind; data.categories=[NAME] finds one of them alone\n"
+        return note
 
     @property
     def _cache_kind(self) -> str:

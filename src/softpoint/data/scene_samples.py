@@ -13,11 +13,15 @@ from softpoint.data.crops import fitting_size, input_matrix
 from softpoint.data.dataset import Draw, KeypointDataset, shuffled
 from softpoint.data.geometry import boxes_after, transform, warp
 from softpoint.data.scenes import SceneSource
+from softpoint.labels.partition import evenly_spaced
 from softpoint.suggest import did_you_mean
 from softpoint.types import Sample
 
 # The anchor that is the center of a subject's box, where it is no keypoint.
 BOX = "box"
+
+# Centers of subjects that are nearer to each other in a finder's input are not told apart: two of its cells, in pixels.
+APART = 8.0
 
 # Pixels along the longer side of the usual subject in the input of a finder, and bounds of all of its pixels.
 SUBJECT, FEWEST, MOST = 40, 96 * 96, 384 * 576
@@ -111,3 +115,26 @@ def finding_size(sizes: np.ndarray, boxes: np.ndarray, pixels: int | None = None
         area = float(np.median(sizes.prod(1)))
         pixels = int(min(max(area * scale**2, FEWEST), MOST, max(area, FEWEST)))
     return fitting_size(sizes, pixels)
+
+
+def close_note(scenes: SceneSource, size: tuple[int, int], most: int = 200) -> str:
+    """Return a line for scenes of which a twentieth of the subjects are too close to others to find; or "".
+
+    At most so many scenes are looked at, evenly spaced; `size` (H, W) is that of the finder's input.
+    """
+    near: list[np.ndarray] = [np.empty(0)]
+    for index in evenly_spaced(len(scenes), most):
+        scene = scenes.describe_scene(index)
+        centers = transform((scene.boxes[:, :2] + scene.boxes[:, 2:]) / 2, input_matrix(scene.size, None, size))
+        apart = np.linalg.norm(centers[:, None] - centers, axis=-1)
+        np.fill_diagonal(apart, np.inf)
+        near.append(apart.min(1, initial=np.inf))
+    distances = np.concatenate(near)
+    if not len(distances) or (share := np.mean(distances < APART)) < 0.05:
+        return ""
+    least = max(float(np.quantile(distances, 0.05)), APART / 4)
+    pixels = int(np.ceil(size[0] * size[1] * (APART / least) ** 2))
+    return (
+        f"{100 * share:.0f} % of the subjects have their center within {APART:g} px of another's in an input of"
+        f" {size[0]}x{size[1]}, and may be found as one; data.finding_pixels={pixels} shows most of them apart\n"
+    )

@@ -21,7 +21,7 @@ from softpoint.images.scan import fingerprint
 from softpoint.images.video import Video
 from softpoint.inference import Checkpoint, Predictor
 from softpoint.inference.batch.sources import Boxes, ImageSource, Source
-from softpoint.inference.batch.stream import Item, PredictedArrays, Progress, found_items, predict_items
+from softpoint.inference.batch.stream import Item, PredictedArrays, Progress, predict_items
 from softpoint.inference.subjects import SubjectFinder
 from softpoint.labels.partition import evenly_spaced
 from softpoint.labels.row_errors import first_few
@@ -140,8 +140,9 @@ def collect(predictor: Predictor, source: Source, reading: Reading, pool: Pool, 
     """Add the images or frames of a source to a pool, all but those of a full path in `known`."""
     prints: dict[int, str] = {}
     folder = source.folder.resolve()
-    items, total = _items(source, reading)
-    with closing(predict_items(predictor, _printed(items, prints), reading.batch_size)) as results:
+    items, total = _read(source, reading)
+    finder = reading.finder if reading.boxes is None else None
+    with closing(predict_items(predictor, _printed(items, prints), reading.batch_size, finder=finder)) as results:
         bar = {"description": f"predicting {source.path.name}", "total": total}
         for item, predictions in reading.progress(results, **bar):
             mark = prints.pop(item.number, "")
@@ -177,14 +178,6 @@ def covering(
     if chosen:
         collect(predictor, ImageSource(folder, chosen), reading, pool)
     return pool
-
-
-def _items(source: Source, reading: Reading) -> tuple[Iterator[Item], int | None]:
-    """Return the images or frames of a source with the boxes of their subjects, and their number where it is known."""
-    items, total = _read(source, reading)
-    if reading.finder is None or reading.boxes is not None:
-        return items, total
-    return found_items(reading.finder, items, reading.batch_size), total
 
 
 def _read(source: Source, reading: Reading) -> tuple[Iterator[Item], int | None]:
