@@ -1,10 +1,11 @@
 """Composite clips of several subjects that cross each other, of real crops on a real background, with their truth.
 
-python benchmarks/clips.py FOLDER --subjects 4 --seed 0
+python benchmarks/clips.py FOLDER --subjects 4 --seed 0 --split test
 
 writes FOLDER/clip.mp4 and FOLDER/labels.csv, DeepLabCut's table of individuals, from the labeled images of the open
 field in SOFTPOINT_DATA: a mouse is cut out by its difference from the median of all images, turned and moved along a
-smooth path with a soft edge. Which mouse is above another is drawn once per clip.
+smooth path with a soft edge. Which mouse is above another is drawn once per clip. With `--split test` all mice are of
+the images that data/splits/openfield.csv holds back, so that a model that trained on the others has not seen them.
 """
 
 from __future__ import annotations
@@ -30,8 +31,10 @@ from softpoint.images.ffmpeg import pyav
 from softpoint.labels.formats import dlc_csv, read_labels
 from softpoint.labels.schema import VISIBLE, Labels, Subject
 from softpoint.labels.skeleton import Skeleton
+from softpoint.labels.split import read_splits
 
 FRAME_RATE = 30
+SPLITS = Path(__file__).parents[1] / "data/splits/openfield.csv"
 _DARK, _LIT = 25.0, 60.0  # differences from the background at which a pixel begins to be, and is, of the mouse
 _CLEAR = 60  # px to the border of the image that a mouse needs to be cut out
 _INSIDE = ((130, 120), (510, 360))  # where paths turn: left top, right bottom
@@ -110,9 +113,9 @@ class Clip:
             yield np.round(frame).astype(np.uint8)
 
 
-def make_clip(seed: int, subjects: int, frames: int = 1000, crossings: int = 20) -> Clip:
+def make_clip(seed: int, subjects: int, frames: int = 1000, crossings: int = 20, split: str | None = None) -> Clip:
     """Return a clip whose subjects cross each other about so often: led in pairs, or by chance."""
-    background, sprites, skeleton = cut_out()
+    background, sprites, skeleton = cut_out(split)
     rng = np.random.default_rng(seed)
     chosen = rng.choice(len(sprites), subjects, replace=False)
     for led in range(crossings, 0, -1):
@@ -156,11 +159,14 @@ def write_clip(clip: Clip, folder: Path) -> tuple[Path, Path]:
 
 
 @cache
-def cut_out() -> tuple[np.ndarray, tuple[Sprite, ...], Skeleton]:
-    """Return the open field without a mouse, the mice that lie free in it, and their skeleton."""
+def cut_out(split: str | None = None) -> tuple[np.ndarray, tuple[Sprite, ...], Skeleton]:
+    """Return the open field without a mouse, the mice of a split or of all that lie free in it, and their skeleton."""
     root = Path(os.environ["SOFTPOINT_DATA"]) / "keypoints"
     labels = read_labels(root / "labels" / "dlc-openfield.csv")
-    labels = labels.select(slice(0, None, 2))  # enough of them
+    if split is None:
+        labels = labels.select(slice(0, None, 2))  # enough of them
+    else:
+        labels = labels.select(read_splits(SPLITS, labels.images)[split])
     images = [read_image(root / "dlc-openfield" / name) for name in labels.images]
     background = np.median(images, axis=0).astype(np.uint8)
     sprites = [_sprite(image, background, pose) for image, pose in zip(images, labels.keypoints, strict=True)]
@@ -221,8 +227,9 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--frames", type=int, default=1000)
     parser.add_argument("--crossings", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--split", choices=("train", "test"), help="of the images that mice are cut out of")
     options = parser.parse_args(arguments)
-    clip = make_clip(options.seed, options.subjects, options.frames, options.crossings)
+    clip = make_clip(options.seed, options.subjects, options.frames, options.crossings, options.split)
     video, labels = write_clip(clip, options.folder)
     print(
         f"{len(clip)} frames of {options.subjects} mice, {count_crossings(clip.middles)} crossings: {video}, {labels}"
